@@ -1,0 +1,125 @@
+"""The stages of a recipe over one store, each known by its key before it is made."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from urllib.parse import urlsplit
+
+from flows.recipe import Recipe, Source
+from tasks.crawl.stage import Crawl, content_input, crawl_to_use
+from tasks.dedup.match import Match
+from tasks.dedup.sign import Sign
+from tasks.evaluate.stage import Evaluate
+from tasks.extract import Extract
+from tasks.pack import Pack
+from tasks.pretrain.stage import Pretrain
+from tasks.select import Select
+from tasks.signals.stage import Annotate
+from tasks.stage import SILENT, Input, MakeParts, Report, Stage, one_by_one, run_stages
+from tasks.tokenizer import TrainTokenizer
+from warehouse import log
+from warehouse.artifact import Manifest, complete
+from warehouse.errors import GristmillError, MissingArtifact
+from warehouse.store import Store
+
+STAGES = ("crawl", "extract", "annotate", "sign", "match", "select", "tokenizer", "pack", "pretrain", "evaluate")
+
+
+class Mill:
+    """Makes a recipe's artifacts, in the order of ``STAGES``."""
+
+    def __init__(self, recipe: Recipe, make_parts: MakeParts = one_by_one, report: Report = SILENT, fresh_crawl: bool = False) -> None:
+        self.recipe, self.store, self.fresh_crawl = recipe, Store(recipe.store), fresh_crawl
+        self._make_parts, self._report = make_parts, report
+        self._run = log.new_run(recipe.name)
+
+    @cached_property
+    def _crawls(self) -> dict[str, Crawl]:
+        return {name: crawl_to_use(self.store, source.crawl, name, self.fresh_crawl) for name, source in self.recipe.sources.items()}
+
+    def stages(self, name: str) -> Sequence[Stage]:
+        """The stage objects of one name: one a source up to ``sign``, then one. Raises MissingArtifact before the crawl."""
+        recipe, store, sources = self.recipe, self.store, self.recipe.sources
+        if name == "crawl":
+            return list(self._crawls.values())
+        if name == "extract":
+            return [Extract(store, recipe.extract, {"pages": self._pages(source)}, source) for source in sources]
+        if name in ("annotate", "sign"):
+            documents = {stage.subject: Input.of(stage.ref) for stage in self.stages("extract")}
+            if name == "annotate":
+                return [Annotate(store, recipe.annotate, {"documents": entry}, source) for source, entry in documents.items()]
+            return [Sign(store, recipe.sign, {"documents": entry}, source) for source, entry in documents.items()]
+        builders: dict[str, Callable[[], Stage]] = {
+            "match": lambda: Match(store, recipe.match_settings(), self._inputs(documents="extract", signatures="sign")),
+            "select": lambda: Select(store, recipe.select_settings(), self._inputs(documents="extract", signals="annotate", duplicates="match")),
+            "tokenizer": lambda: TrainTokenizer(store, recipe.tokenizer, self._inputs(corpus="select")),
+            "pack": lambda: Pack(store, recipe.pack, self._inputs(corpus="select", tokenizer="tokenizer")),
+            "pretrain": lambda: Pretrain(store, recipe.pretrain_settings(), self._inputs(tokens="pack", tokenizer="tokenizer")),
+            "evaluate": lambda: Evaluate(store, recipe.evaluate, self._inputs(
+                corpus="select", tokenizer="tokenizer", tokens="pack", checkpoint="pretrain")),
+        }
+        return [builders[name]()]
+
+    def _pages(self, source: str) -> Input:
+        manifest = complete(self.store, self._crawls[source].ref)
+        if manifest is None:
+            raise MissingArtifact(f"the source {source} has not been crawled yet: run gristmill crawl or gristmill run first")
+        return content_input(manifest)
+
+    def _inputs(self, **names: str) -> dict[str, Input]:
+        """Input name -> stage name, as inputs; a stage with several subjects gives ``name/subject`` each."""
+        return {f"{name}/{stage.subject}" if stage.subject else name: Input.of(stage.ref)
+                for name, stage_name in names.items() for stage in self.stages(stage_name)}
+
+    def make(self, name: str) -> list[Manifest]:
+        """Makes or reuses a stage's artifacts and shows them in the catalog."""
+        stages = self.stages(name)
+        with self._demo_sites(stages) if name == "crawl" else ExitStack():
+            manifests = run_stages(stages, self._make_parts, self._report)
+        if name == "select" and sum(manifest.counts.kept for manifest in manifests) == 0:
+            raise GristmillError("the corpus is empty: no document was kept; see why with gristmill sql \"FROM funnel\", then loosen the policy")
+        log.note_stage(self.store, self._run, [manifest.ref for manifest in manifests])
+        return manifests
+
+    def is_made(self, name: str) -> bool:
+        """Whether all of a stage's artifacts exist and the catalog shows them."""
+        try:
+            stages = self.stages(name)
+        except MissingArtifact:
+            return False
+        shown = log.current(self.store).get(name, [])
+        return [stage.ref for stage in stages] == shown and all(complete(self.store, stage.ref) for stage in stages)
+
+    @contextmanager
+    def _demo_sites(self, crawls: Sequence[Stage]) -> Iterator[None]:
+        """Serves the built-in sites of the sources that are about to be crawled."""
+        with ExitStack() as sites:
+            for crawl in crawls:
+                source = self.recipe.sources[crawl.subject]
+                if source.demo_site and complete(self.store, crawl.ref) is None:
+                    sites.enter_context(serve_demo_site(source))
+            yield
+
+
+@contextmanager
+def serve_demo_site(source: Source) -> Iterator[str]:
+    """Runs ``python -m demo.serve`` at the port of the source's first seed; yields the address once it answers."""
+    port = urlsplit(source.crawl.seeds[0]).port
+    command = [sys.executable, "-m", "demo.serve", source.demo_site, "--port", str(port)]
+    if source.demo_limit is not None:
+        command += ["--limit", str(source.demo_limit)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            line = server.stdout.readline()
+            event = json.loads(line) if line else {"error": f"the demo site {source.demo_site} did not start"}
+            if "error" in event:
+                raise GristmillError(event["error"])
+            yield event["ready"]
+        finally:
+            server.kill()

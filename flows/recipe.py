@@ -1,0 +1,154 @@
+"""The settings of a whole run: one page of TOML, checked as a whole, each part owned by its stage."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tasks.crawl.settings import CrawlSettings
+from tasks.dedup.match import MatchSettings
+from tasks.dedup.sign import SignSettings
+from tasks.evaluate.stage import EvaluateSettings
+from tasks.extract import ExtractSettings
+from tasks.pack import PackSettings
+from tasks.pretrain.settings import PretrainSettings
+from tasks.select import Rule, SelectSettings
+from tasks.signals.stage import AnnotateSettings
+from tasks.tokenizer import TokenizerSettings
+from warehouse.errors import SettingError
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+DEFAULT_CONFIG = "demo"
+
+
+class Source(BaseModel):
+    """Where text comes from, what is kept of it, and how much of the mixture it is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    crawl: CrawlSettings = Field(description="where the crawl starts and how it behaves")
+    policy: str = Field("", description="name of the policy that its documents must pass; empty for none")
+    weight: float = Field(1.0, ge=0, description="share of the training mixture, any scale; 0 keeps it out of training")
+    priority: int = Field(0, description="which source's copy survives among duplicates: the highest")
+    demo_site: Literal["", "works", "reference"] = Field("", description="built-in site to serve on loopback, at the seed's port, during the crawl")
+    demo_limit: int | None = Field(None, ge=1, description="serve only so many works or modules of the built-in site")
+
+
+class Recipe(BaseModel):
+    """Every setting of the pipeline."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, title="Recipe")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="name of the recipe, shown in run names")
+    store: str = Field("data", description="where artifacts live: a folder, or a URL such as s3://bucket/prefix")
+    workers: int = Field(2, ge=1, description="parts made at once, each in a process of its own")
+    sources: dict[str, Source] = Field(min_length=1, description="name -> source of text")
+    policies: dict[str, tuple[Rule, ...]] = Field(default={}, description="name -> rules that documents must pass, in order")
+    extract: ExtractSettings = Field(default=ExtractSettings(), description="pages to text")
+    annotate: AnnotateSettings = Field(default=AnnotateSettings(), description="text to signals")
+    sign: SignSettings = Field(default=SignSettings(), description="text to signatures")
+    match: MatchSettings = Field(default=MatchSettings(), description="signatures to duplicates")
+    remove_duplicates: bool = Field(True, description="keep one document of each duplicate cluster")
+    tokenizer: TokenizerSettings = Field(default=TokenizerSettings(), description="corpus to vocabulary")
+    pack: PackSettings = Field(default=PackSettings(), description="corpus to token arrays")
+    pretrain: PretrainSettings = Field(default=PretrainSettings(), description="token arrays to a model")
+    evaluate: EvaluateSettings = Field(default=EvaluateSettings(), description="a model to scores")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        for name, source in self.sources.items():
+            if source.policy and source.policy not in self.policies:
+                known = difflib.get_close_matches(source.policy, self.policies, n=1, cutoff=0) or ["(none is defined)"]
+                raise ValueError(f"sources.{name}.policy is {source.policy}, which is no policy of this recipe; the nearest is {known[0]}")
+        return self
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Source -> mixture weight."""
+        return {name: source.weight for name, source in self.sources.items()}
+
+    def select_settings(self) -> SelectSettings:
+        """The policies by source, and the mixture."""
+        rules = {name: self.policies[source.policy] if source.policy else () for name, source in self.sources.items()}
+        return SelectSettings(policies=rules, weights=self.weights, remove_duplicates=self.remove_duplicates)
+
+    def match_settings(self) -> MatchSettings:
+        """The match settings with the sources' priorities."""
+        return self.match.model_copy(update={"priority": {name: source.priority for name, source in self.sources.items()}})
+
+    def pretrain_settings(self) -> PretrainSettings:
+        """The training settings with the sources' weights where no other mixture is given."""
+        return self.pretrain if self.pretrain.mixture else self.pretrain.model_copy(update={"mixture": self.weights})
+
+
+def config_path(config: str) -> Path:
+    """The file of a recipe: a path, or the name of one in ``configs/``. Raises SettingError."""
+    for path in (Path(config), CONFIGS / f"{config}.toml"):
+        if path.is_file():
+            return path
+    names = sorted(path.stem for path in CONFIGS.glob("*.toml"))
+    raise SettingError(f"there is no recipe {config}: give a TOML file, or one of {', '.join(names)}")
+
+
+def load_recipe(config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = ()) -> Recipe:
+    """Reads a recipe and applies ``section.key=value`` overrides. Raises SettingError with one clear sentence."""
+    path = config_path(config)
+    try:
+        values = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise SettingError(f"{path} is not valid TOML: {error}") from error
+    for override in overrides:
+        _apply(values, override)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise SettingError(_sentence(error)) from error
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    name, sign, text = override.partition("=")
+    if not sign:
+        raise SettingError(f"--set {override} has no value: write --set section.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *sections, key = name.strip().split(".")
+    place: Any = values
+    for section in sections:
+        place = place[int(section)] if isinstance(place, list) else place.setdefault(section, {})
+    if isinstance(place, list):
+        place[int(key)] = value
+    else:
+        place[key] = value
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first fault of a recipe as a sentence that names the setting, and for an unknown one the nearest."""
+    fault = error.errors()[0]
+    place = [str(step) for step in fault["loc"]]
+    name = ".".join(place)
+    if fault["type"] == "extra_forbidden":
+        fields = _fields_at(Recipe, place[:-1])
+        nearest = difflib.get_close_matches(place[-1], fields, n=1, cutoff=0)
+        return f"there is no setting {name}; the nearest is {'.'.join([*place[:-1], *nearest])}"
+    message = fault["msg"].removeprefix("Value error, ")
+    if not place or fault["type"] == "value_error":
+        return f"{name}: {message}" if name else message
+    return f"the setting {name} cannot be {fault['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _fields_at(model: Any, place: list[str]) -> list[str]:
+    """The names of the settings in a section, through dictionaries and lists of sections."""
+    for step in place:
+        if _is_model(model):
+            model = model.model_fields[step].annotation
+        else:  # a name in a dictionary of sections, or a number in a list of them
+            model = next(argument for argument in get_args(model) if _is_model(argument) or get_args(argument))
+    return list(model.model_fields) if _is_model(model) else []
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

@@ -1,0 +1,83 @@
+"""Scoring: how likely a model finds text. One contract for networks and n-gram baselines."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from models.transformer import Decoder
+
+Tokens = npt.NDArray[np.int64]
+Nats = npt.NDArray[np.float64]
+
+
+class Scored(NamedTuple):
+    """Token by token: log probability in nats, and whether the token was the model's first choice."""
+
+    log_probability: Nats
+    greedy: npt.NDArray[np.bool_]
+
+
+class LanguageModel(Protocol):
+    """What the evaluation asks of a model."""
+
+    def score(self, documents: list[Tokens]) -> list[Scored]:
+        """Scores every token of each document but the first, which is only context."""
+
+
+class Network:
+    """A decoder as a language model: long documents in windows of the context length, moved by half of it.
+
+    Every token but those of the first half of a document's first window is scored with at least half a
+    context before it.
+    """
+
+    def __init__(self, model: Decoder, batch: int = 16) -> None:
+        self.model, self.batch = model.eval(), batch
+        self.device = next(model.parameters()).device
+
+    @property
+    def stride(self) -> int:
+        """Tokens by which windows move."""
+        return self.model.arch.context // 2
+
+    def score(self, documents: list[Tokens]) -> list[Scored]:
+        """See LanguageModel."""
+        out = [Scored(np.zeros(len(tokens) - 1), np.zeros(len(tokens) - 1, dtype=bool)) for tokens in documents]
+        windows = [(index, start) for index, tokens in enumerate(documents) for start in self._starts(len(tokens) - 1)]
+        windows.sort(key=lambda w: (min(len(documents[w[0]]) - 1 - w[1], self.model.arch.context), w))
+        for first in range(0, len(windows), self.batch):
+            self._score_windows(windows[first: first + self.batch], documents, out)
+        return out
+
+    def _starts(self, predicted: int) -> list[int]:
+        last = max(0, predicted - self.model.arch.context)
+        return [*range(0, last, self.stride), last]
+
+    @torch.inference_mode()
+    def _score_windows(self, windows: list[tuple[int, int]], documents: list[Tokens], out: list[Scored]) -> None:
+        context = self.model.arch.context
+        pieces = [documents[index][start: start + context + 1] for index, start in windows]
+        ids = torch.zeros(len(pieces), max(len(piece) for piece in pieces) - 1, dtype=torch.int64)
+        targets = torch.zeros_like(ids)
+        for row, piece in enumerate(pieces):
+            ids[row, : len(piece) - 1] = torch.from_numpy(piece[:-1])
+            targets[row, : len(piece) - 1] = torch.from_numpy(piece[1:])
+        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+            logits = self.model(ids.to(self.device)).float()
+        chosen = logits.argmax(-1).cpu() == targets
+        nats = torch.log_softmax(logits, -1).gather(-1, targets.to(self.device)[..., None])[..., 0].cpu()
+        for row, (index, start) in enumerate(windows):
+            length = len(pieces[row]) - 1
+            # A later window scores again what an earlier one saw; the one with more context wins.
+            new = 0 if start == 0 else max(0, self._end_before(len(documents[index]) - 1, start) - start)
+            out[index].log_probability[start + new: start + length] = nats[row, new:length].double().numpy()
+            out[index].greedy[start + new: start + length] = chosen[row, new:length].numpy()
+
+    def _end_before(self, predicted: int, start: int) -> int:
+        """Where the window before the one at ``start`` ended."""
+        starts = self._starts(predicted)
+        return starts[starts.index(start) - 1] + self.model.arch.context

@@ -1,0 +1,145 @@
+"""The training loop: AdamW on cross-entropy, one global batch a step, resumed to the bit."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from models.training import checkpoint
+from models.training.order import draw_key
+from models.training.schedule import learning_rate
+from models.transformer import Decoder
+
+Batch = tuple[Tensor, Tensor]  # ids and targets, (sequences, context) each
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Hyper-parameters and cadences of a run."""
+
+    run: str  # the run's key: a checkpoint of another run is refused
+    seed: int
+    steps: int
+    warmup_steps: int
+    peak_learning_rate: float
+    final_learning_rate_share: float
+    weight_decay: float
+    betas: tuple[float, float]
+    clip: float
+    micro_batch: int  # sequences in one forward pass of one rank
+    save_every: int
+    keep_checkpoints: int
+    validate_every: int
+    log_every: int
+
+
+class NonFiniteLoss(Exception):
+    """The loss or the gradient is not a number: the step was not applied."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"the loss is not finite at step {step}")
+        self.step = step
+
+
+def make_optimizer(model: nn.Module, plan: Plan) -> torch.optim.AdamW:
+    """AdamW (Brown et al. 2020, appendix B); matrices decay, biases and gains do not."""
+    named = sorted(model.named_parameters())
+    groups = [{"params": [p for _, p in named if p.ndim >= 2], "weight_decay": plan.weight_decay},
+              {"params": [p for _, p in named if p.ndim < 2], "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=plan.peak_learning_rate, betas=plan.betas, eps=1e-8, fused=True)
+
+
+def train(model: Decoder, plan: Plan, batch_at: Callable[[int], Batch], validation_loss: Callable[[], float], folder: Path,
+          log: Callable[[int, dict[str, float]], None], saved: Callable[[Path], None], stopping: Callable[[], bool]) -> Path | None:
+    """Trains to ``plan.steps`` from the newest checkpoint in ``folder``; returns the last checkpoint.
+
+    ``batch_at(step)`` gives this rank's share of a step's global batch. ``log`` receives metrics, ``saved``
+    each checkpoint's path; where ``stopping`` says so the state is saved and None returned.
+    Raises NonFiniteLoss.
+    """
+    device = next(model.parameters()).device
+    optimizer = make_optimizer(model, plan)
+    found = checkpoint.newest(folder, plan.run)
+    step = checkpoint.restore(found, model, optimizer) if found else 0
+    path = found
+    distributed = torch.distributed.is_initialized()
+    first_rank = not distributed or torch.distributed.get_rank() == 0
+    wrapped: nn.Module = DistributedDataParallel(_Loss(model)) if distributed else _Loss(model)
+    clock, tokens = time.perf_counter(), 0
+    while step < plan.steps:
+        step += 1
+        ids, targets = batch_at(step)
+        tokens += ids.numel() * (torch.distributed.get_world_size() if distributed else 1)
+        loss, norm = _step(wrapped, model, optimizer, plan, step, ids.to(device), targets.to(device))
+        metrics: dict[str, float] = {}
+        if step % plan.log_every == 0 or step == plan.steps:
+            seconds = time.perf_counter() - clock
+            metrics = {"loss": loss, "gradient_norm": norm, "learning_rate": optimizer.param_groups[0]["lr"],
+                       "tokens_per_second": tokens / seconds}
+        if first_rank and (step % plan.validate_every == 0 or step == plan.steps):
+            metrics["validation_loss"] = validation_loss()
+        if metrics and first_rank:
+            log(step, metrics)
+            clock, tokens = time.perf_counter(), 0
+        stop = stopping()
+        if first_rank and (step % plan.save_every == 0 or step == plan.steps or stop):
+            path = checkpoint.save(folder, step, plan.run, model, optimizer, plan.keep_checkpoints)
+            saved(path)
+        if stop and step < plan.steps:
+            return None
+    return path
+
+
+class _Loss(nn.Module):
+    """The loss as a module's forward, which is what DistributedDataParallel wraps."""
+
+    def __init__(self, model: Decoder) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: Tensor, targets: Tensor) -> Tensor:
+        return self.model.loss(ids, targets)
+
+
+def _step(wrapped: nn.Module, model: Decoder, optimizer: torch.optim.AdamW, plan: Plan, step: int, ids: Tensor,
+          targets: Tensor) -> tuple[float, float]:
+    """One optimiser step over gradient-accumulated micro-batches; returns the loss and the gradient's norm."""
+    model.train()
+    rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+    torch.manual_seed(draw_key(plan.seed, "dropout", step, rank) % 2**63)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(step, plan.steps, plan.warmup_steps, plan.peak_learning_rate, plan.final_learning_rate_share)
+    optimizer.zero_grad(set_to_none=True)
+    total = torch.zeros((), device=ids.device)
+    for first in range(0, len(ids), plan.micro_batch):
+        part = slice(first, first + plan.micro_batch)
+        share = len(ids[part]) / len(ids)
+        with torch.autocast(ids.device.type, dtype=torch.bfloat16):
+            loss = wrapped(ids[part], targets[part])
+        (loss * share).backward()
+        total += loss.detach() * share
+    if torch.distributed.is_initialized():
+        torch.distributed.all_reduce(total)
+        total /= torch.distributed.get_world_size()
+    norm = float(nn.utils.clip_grad_norm_(model.parameters(), plan.clip))
+    if not math.isfinite(float(total)) or not math.isfinite(norm):
+        raise NonFiniteLoss(step)
+    optimizer.step()
+    return float(total), norm
+
+
+def mean_loss(model: Decoder, batches: Iterator[Batch]) -> float:
+    """Mean loss over batches of equal size, without touching any training state."""
+    device = next(model.parameters()).device
+    model.eval()
+    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16):
+        losses = [float(model.loss(ids.to(device), targets.to(device))) for ids, targets in batches]
+    model.train()
+    return sum(losses) / len(losses)

@@ -1,0 +1,121 @@
+"""Work in other processes: a pool for parts, and children that do not outlive their parent."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import multiprocessing
+import os
+import resource
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, TypeVar
+
+from warehouse.errors import GristmillError
+
+Result = TypeVar("Result")
+WATCH_SECONDS = 0.5
+
+
+def die_with_parent() -> None:
+    """Ends this process soon after its parent is gone: a killed run leaves no worker behind."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="parent-watch").start()
+
+
+class WorkerPool:
+    """A pool of spawned processes that mends itself: a worker killed from outside costs one failed call."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers, self._guard = workers, threading.Lock()
+        self._executor: ProcessPoolExecutor | None = None
+
+    def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Calls a module-level function in a worker and waits for what it returns."""
+        with self._guard:
+            if self._executor is None:
+                context = multiprocessing.get_context("spawn")
+                self._executor = ProcessPoolExecutor(self._workers, mp_context=context, initializer=die_with_parent)
+            executor = self._executor
+            future = executor.submit(function, *arguments)
+        try:
+            return future.result()
+        except BrokenProcessPool:
+            with self._guard:
+                if self._executor is executor:
+                    self._executor = None
+            raise
+
+    def close(self) -> None:
+        """Ends the workers."""
+        with self._guard:
+            if self._executor is not None:
+                self._executor.shutdown(wait=False, cancel_futures=True)
+                self._executor = None
+
+
+_pools: dict[int, WorkerPool] = {}
+
+
+def pool(workers: int) -> WorkerPool:
+    """This process's pool of that many workers, started once and shared by stages."""
+    if workers not in _pools:
+        _pools[workers] = WorkerPool(workers)
+        atexit.register(_pools[workers].close)
+    return _pools[workers]
+
+
+def usage() -> tuple[float, int]:
+    """Processor seconds of this process and its finished children, and its peak resident bytes."""
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime, own.ru_maxrss * unit
+
+
+def events(command: list[str], log: Path, environment: dict[str, str] | None = None) -> Iterator[dict[str, Any]]:
+    """Runs a child process and yields the JSON objects that it prints a line each; the rest goes to ``log``.
+
+    Raises GristmillError with the child's own sentence, or with the log's last line, where it fails.
+    """
+    with log.open("ab") as errors:
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **(environment or {})})
+        try:
+            assert child.stdout is not None
+            sentence = ""
+            for line in child.stdout:
+                if line.startswith("{"):
+                    event = json.loads(line)
+                    sentence = event.get("error", sentence)
+                    yield event
+            status = child.wait()
+        finally:
+            if child.poll() is None:
+                child.terminate()
+                try:
+                    child.wait(timeout=30)
+                except subprocess.TimeoutExpired:
+                    child.kill()
+    if status != 0:
+        raise GristmillError(sentence or f"{Path(command[2]).name} ended with status {status}: {_last_line(log)} (all of it in {log})")
+
+
+def emit(**event: Any) -> None:
+    """From a child: one event to the parent."""
+    print(json.dumps(event), flush=True)
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else "it printed nothing"

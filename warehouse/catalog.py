@@ -1,0 +1,179 @@
+"""The catalog: every stored fact as a DuckDB view over Parquet, in a database that lives in memory.
+
+Nothing is locked and nothing is copied: a query reads committed files, so it never blocks a run and a run
+never blocks it. A view shows the newest complete artifacts of its stage; ``history.<view>`` shows all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import duckdb
+import pyarrow as pa
+
+from warehouse import log, schemas
+from warehouse.artifact import Manifest, Ref, read_manifest
+from warehouse.errors import MissingArtifact
+from warehouse.lineage import MACROS
+from warehouse.store import Store
+
+# View name -> the query that adds what other tables know, over the stored table stored.<name>.
+JOINED_VIEWS: dict[str, str] = {
+    "documents": """
+        SELECT d.doc_id, d.url, d.domain, d.title, d.text, s.language, s.language_score, d.source, p.crawl,
+               coalesce(d.published, strftime(p.fetched_at, '%Y-%m-%d')) AS date, d.n_chars, d.n_words,
+               p.warc_path, p.warc_offset, d.digest
+        FROM stored.documents d
+        LEFT JOIN main.signals s USING (doc_id)
+        LEFT JOIN (SELECT digest, final_url, arg_min(COLUMNS([crawl, fetched_at, warc_path, warc_offset]), (fetched_at, url))
+                   FROM main.pages WHERE error IS NULL GROUP BY ALL) p
+               ON p.digest = d.digest AND p.final_url = d.url""",
+    "corpus": """
+        SELECT c.* REPLACE (coalesce(t.length, c.token_count) AS token_count)
+        FROM stored.corpus c LEFT JOIN main.token_spans t ON t.doc_id = c.id""",
+}
+SIGNALS_EMPTY = pa.schema([("doc_id", pa.string()), ("language", pa.string()), ("language_score", pa.float64())])
+
+
+class TrainingOrder(Protocol):
+    """What the catalog asks about the order of training data, a pure function kept above the warehouse."""
+
+    def windows(self, run: str, step: int) -> list[dict[str, Any]]:
+        """The pieces of token shards in a step's batch: slot, source, shard, start, length."""
+
+    def steps(self, run: str, shard: str, start: int, length: int) -> list[int]:
+        """The steps of a run that saw any token of a span."""
+
+
+@contextmanager
+def connect(store: Store, as_of: str | None = None, order: TrainingOrder | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB connection with every view and macro, closed at the end of the block.
+
+    ``as_of`` shows the store as the run whose id begins so left it; ``order`` makes the macros that ask
+    for training steps work.
+    """
+    connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
+    try:
+        if not store.is_local:
+            connection.register_filesystem(store.filesystem)
+        connection.execute("SET TimeZone = 'UTC'")
+        _create_views(connection, store, as_of)
+        _create_macros(connection, order)
+        yield connection
+    finally:
+        connection.close()
+
+
+def all_manifests(store: Store) -> list[Manifest]:
+    """Every artifact of the store."""
+    found = [read_manifest(store, Ref(stage=stage, key=key))
+             for stage in store.names("artifacts") for key in store.names(f"artifacts/{stage}")]
+    return [manifest for manifest in found if manifest is not None]
+
+
+def _create_views(connection: duckdb.DuckDBPyConnection, store: Store, as_of: str | None) -> None:
+    everything = all_manifests(store)
+    if as_of is not None and not log.runs(store, as_of):
+        raise MissingArtifact(f"no run begins with {as_of}: see SELECT DISTINCT run FROM runs")
+    shown_refs = {ref for refs in log.current(store, as_of).values() for ref in refs}
+    shown = [manifest for manifest in everything if manifest.ref in shown_refs]
+    connection.execute("CREATE SCHEMA stored; CREATE SCHEMA history")
+    for name, schema in {**schemas.STORED, "signals": SIGNALS_EMPTY}.items():
+        place = "stored" if name in JOINED_VIEWS else "main"
+        _create_view(connection, f"{place}.{name}", _files(store, shown, name), schema)
+        _create_view(connection, f"history.{name}", _files(store, everything, name), schema, with_key=True)
+    metrics = [store.address(f"{log.METRICS}/{run}/{chunk}") for run in store.names(log.METRICS)
+               for chunk in store.names(f"{log.METRICS}/{run}")]
+    _create_view(connection, "main.metrics", metrics, schemas.METRICS)
+    for place, manifests in (("main", shown), ("history", everything)):
+        _register(connection, f"{place}.artifacts", [_artifact_row(manifest) for manifest in manifests], schemas.ARTIFACTS)
+        _register(connection, f"{place}.parts", [row for m in manifests for row in _part_rows(m)], schemas.PARTS)
+        _register(connection, f"{place}.funnel", [row for m in manifests for row in funnel_rows(m)], schemas.FUNNEL)
+    run_rows = [{"run": r.id, "recipe": r.recipe, "started_at": r.started_at, "stage": stage, "key": key}
+                for r in log.runs(store, as_of) for stage, keys in r.stages.items() for key in keys]
+    _register(connection, "main.runs", run_rows, schemas.RUNS)
+    _create_work(connection, store)
+    for name in ("documents", "corpus"):
+        connection.execute(f"CREATE VIEW main.{name} AS {JOINED_VIEWS[name]}")
+
+
+def _files(store: Store, manifests: list[Manifest], table: str) -> list[str]:
+    return [store.address(f"{manifest.ref.folder}/{file.path}") for manifest in manifests for file in manifest.files(table)]
+
+
+def _quoted(values: list[str]) -> str:
+    return ", ".join("'" + value.replace("'", "''") + "'" for value in values)
+
+
+def _create_view(connection: duckdb.DuckDBPyConnection, name: str, files: list[str], schema: pa.Schema,
+                 with_key: bool = False) -> None:
+    key = r", regexp_extract(filename, 'artifacts/[^/]+/([^/]+)/', 1) AS key" if with_key else ""
+    if files:
+        columns = "* EXCLUDE (filename)" if with_key else "*"
+        options = "union_by_name = true" + (", filename = true" if with_key else "")
+        connection.execute(f"CREATE VIEW {name} AS SELECT {columns}{key} FROM read_parquet([{_quoted(files)}], {options})")
+    else:
+        _register(connection, name, [], schema.append(pa.field("key", pa.string())) if with_key else schema)
+
+
+def _register(connection: duckdb.DuckDBPyConnection, name: str, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
+    """Small facts become a table of the in-memory database."""
+    connection.register("_incoming", pa.Table.from_pylist(rows, schema=schema))
+    connection.execute(f"CREATE TABLE {name} AS FROM _incoming")
+    connection.unregister("_incoming")
+
+
+def _create_work(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
+    files = [store.address(f"{log.WORK}/{name}") for name in store.names(log.WORK)]
+    if not files:
+        _register(connection, "main.work", [], schemas.WORK)
+        return
+    types = {"stage": "VARCHAR", "key": "VARCHAR", "part": "VARCHAR", "started_at": "TIMESTAMPTZ", "wall_s": "DOUBLE",
+             "cpu_s": "DOUBLE", "peak_rss_bytes": "BIGINT", "reused": "BOOLEAN"}
+    columns = ", ".join(f"{name}: '{kind}'" for name, kind in types.items())
+    connection.execute(f"CREATE VIEW main.work AS FROM read_json([{_quoted(files)}], columns = {{{columns}}})")
+
+
+def _create_macros(connection: duckdb.DuckDBPyConnection, order: TrainingOrder | None) -> None:
+    if order is not None:
+        window = "STRUCT(slot BIGINT, source VARCHAR, shard VARCHAR, start BIGINT, length BIGINT)[]"
+        # The signatures say the SQL types, which DuckDB cannot take from the methods of a protocol.
+        connection.create_function("training_windows", order.windows, ["VARCHAR", "BIGINT"], window)  # type: ignore[list-item, arg-type]
+        connection.create_function("training_steps", order.steps, ["VARCHAR", "VARCHAR", "BIGINT", "BIGINT"], "BIGINT[]")  # type: ignore[list-item, arg-type]
+    for macro in MACROS:
+        if order is not None or not macro.needs_order:
+            connection.execute(macro.sql)
+
+
+def _artifact_row(manifest: Manifest) -> dict[str, Any]:
+    counts = manifest.counts
+    return {"stage": manifest.stage, "key": manifest.key, "subject": manifest.subject, "inputs": json.dumps(manifest.inputs),
+            "settings": json.dumps(manifest.settings), "rows": manifest.rows, "bytes": manifest.bytes, **counts.model_dump()}
+
+
+def _part_rows(manifest: Manifest) -> Iterator[dict[str, Any]]:
+    for part in manifest.parts:
+        for file in part.files:
+            yield {"stage": manifest.stage, "key": manifest.key, "part": part.part, "path": f"{manifest.ref.folder}/{file.path}",
+                   "rows": file.rows, "bytes": file.bytes, "sha256": file.sha256}
+
+
+def funnel_rows(manifest: Manifest) -> Iterator[dict[str, Any]]:
+    """The funnel of one artifact: each rule takes what the one before it left.
+
+    Parts report ``bytes_in`` and ``funnel``: rule -> [documents, bytes] taken, in the order of the rules.
+    """
+    taken: dict[str, list[int]] = {}
+    for part in manifest.parts:
+        for rule, (documents, size) in part.statistics.get("funnel", {}).items():
+            before = taken.get(rule, [0, 0])
+            taken[rule] = [before[0] + documents, before[1] + size]
+    documents_left = manifest.counts.documents_in
+    bytes_left = sum(part.statistics.get("bytes_in", 0) for part in manifest.parts)
+    for rule, (documents, size) in taken.items():
+        row = {"stage": manifest.stage, "subject": manifest.subject, "rule": rule, "documents_in": documents_left, "bytes_in": bytes_left}
+        documents_left, bytes_left = documents_left - documents, bytes_left - size
+        yield row | {"documents_out": documents_left, "bytes_out": bytes_left}

@@ -1,0 +1,66 @@
+"""Table macros that answer the questions people ask of a corpus: from a step to URLs, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Macro:
+    """One table macro; ``needs_order`` where it asks for the order of training data."""
+
+    sql: str
+    needs_order: bool = False
+
+
+_RUN = "(SELECT max(key) FROM artifacts WHERE stage = 'pretrain' AND (run = 'latest' OR key LIKE run || '%'))"
+
+DOCUMENTS_AT_STEP = Macro(needs_order=True, sql=f"""
+CREATE MACRO documents_at_step(run, step) AS TABLE
+SELECT w.slot, s.doc_id, d.url, d.title, w.source, w.shard,
+       greatest(w.start, s.start) AS start,
+       least(w.start + w.length, s.start + s.length) - greatest(w.start, s.start) AS tokens,
+       d.warc_path, d.warc_offset
+FROM (SELECT unnest(training_windows({_RUN}, step), recursive := true)) w
+JOIN token_spans s ON s.shard = w.shard AND s.start < w.start + w.length AND w.start < s.start + s.length
+LEFT JOIN documents d USING (doc_id)
+ORDER BY w.slot, s.shard, s.start
+""")
+
+# The argument's name differs from every column's: a macro's parameter would shadow nothing, a column would shadow it.
+STEPS_OF = Macro(needs_order=True, sql="""
+CREATE MACRO steps_of(page_url) AS TABLE
+SELECT a.key AS run, s.doc_id, s.shard, s.start, s.length,
+       unnest(training_steps(a.key, s.shard, s.start, s.length)) AS step
+FROM token_spans s
+JOIN documents d ON d.doc_id = s.doc_id AND d.url = page_url
+CROSS JOIN (SELECT key FROM artifacts WHERE stage = 'pretrain') a
+WHERE s.split = 'train'
+ORDER BY run, step
+""")
+
+WHY = Macro(sql="""
+CREATE MACRO why(page_url) AS TABLE
+WITH named AS (SELECT doc_id, url FROM documents WHERE url = page_url
+               OR url IN (SELECT final_url FROM pages WHERE url = page_url))
+SELECT 1 AS place, 'crawl' AS stage, coalesce(error, 'fetched, status ' || status) AS what,
+       concat_ws(' ', crawl, fetched_at::VARCHAR, warc_path, '@', warc_offset) AS detail
+FROM pages WHERE url = page_url OR final_url = page_url
+UNION ALL
+SELECT 2, 'extract', 'document ' || doc_id, concat_ws(' ', n_words, 'words,', language, round(language_score, 3), title)
+FROM documents WHERE doc_id IN (SELECT doc_id FROM named)
+UNION ALL
+SELECT 3, 'match', kind || ' duplicate in a cluster of ' || cluster_size,
+       'preferred: ' || coalesce((SELECT any_value(url) FROM documents k WHERE k.doc_id = kept_doc_id), kept_doc_id)
+FROM duplicates WHERE doc_id IN (SELECT doc_id FROM named)
+UNION ALL
+SELECT 4, stage, verdict || coalesce(' by ' || rule, ''),
+       concat_ws(' ', 'value', round(value, 4), 'threshold', threshold, detail)
+FROM decisions WHERE doc_id IN (SELECT doc_id FROM named) OR url = page_url
+UNION ALL
+SELECT 5, 'pack', split || ' tokens ' || start || ' to ' || (start + length) || ' of ' || shard, length || ' tokens'
+FROM token_spans WHERE doc_id IN (SELECT doc_id FROM named)
+ORDER BY place
+""")
+
+MACROS = (DOCUMENTS_AT_STEP, STEPS_OF, WHY)
