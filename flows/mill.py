@@ -33,10 +33,11 @@ STAGES = ("crawl", "extract", "annotate", "sign", "match", "select", "tokenizer"
 class Mill:
     """Makes a recipe's artifacts, in the order of ``STAGES``."""
 
-    def __init__(self, recipe: Recipe, make_parts: MakeParts = one_by_one, report: Report = SILENT, fresh_crawl: bool = False) -> None:
+    def __init__(self, recipe: Recipe, make_parts: MakeParts = one_by_one, report: Report = SILENT, fresh_crawl: bool = False,
+                 run_id: str = "") -> None:
         self.recipe, self.store, self.fresh_crawl = recipe, Store(recipe.store), fresh_crawl
         self._make_parts, self._report = make_parts, report
-        self._run = log.new_run(recipe.name)
+        self._run = log.resume_run(self.store, run_id) if run_id else log.new_run(recipe.name)
 
     @cached_property
     def _crawls(self) -> dict[str, Crawl]:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from models.transformer import Decoder
+from models.transformer import Decoder, has_bf16
 
 Tokens = npt.NDArray[np.int64]
 Nats = npt.NDArray[np.float64]
@@ -66,7 +66,7 @@ class Network:
         for row, piece in enumerate(pieces):
             ids[row, : len(piece) - 1] = torch.from_numpy(piece[:-1])
             targets[row, : len(piece) - 1] = torch.from_numpy(piece[1:])
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=has_bf16(self.device)):
             logits = self.model(ids.to(self.device)).float()
         chosen = logits.argmax(-1).cpu() == targets
         nats = torch.log_softmax(logits, -1).gather(-1, targets.to(self.device)[..., None])[..., 0].cpu()

@@ -43,6 +43,13 @@ class Architecture:
         return 6.0 * parameters + 12.0 * self.layers * self.width * self.context
 
 
+def has_bf16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bfloat16 natively; an emulation is several times slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
 class Attention(nn.Module):
     """Causal multi-head self-attention."""
 

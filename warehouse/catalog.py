@@ -23,13 +23,14 @@ from warehouse.store import Store
 # View name -> the query that adds what other tables know, over the stored table stored.<name>.
 JOINED_VIEWS: dict[str, str] = {
     "documents": """
-        SELECT d.doc_id, d.url, d.domain, d.title, d.text, s.language, s.language_score, d.source, p.crawl,
-               coalesce(d.published, strftime(p.fetched_at, '%Y-%m-%d')) AS date, d.n_chars, d.n_words,
-               p.warc_path, p.warc_offset, d.digest
+        SELECT d.doc_id, d.url, d.domain, d.title, d.text, s.language, s.language_score, d.source, p.first.crawl AS crawl,
+               coalesce(d.published, strftime(p.first.fetched_at, '%Y-%m-%d')) AS date, d.n_chars, d.n_words,
+               p.first.warc_path AS warc_path, p.first.warc_offset AS warc_offset, d.digest
         FROM stored.documents d
         LEFT JOIN main.signals s USING (doc_id)
-        LEFT JOIN (SELECT digest, final_url, arg_min(COLUMNS([crawl, fetched_at, warc_path, warc_offset]), (fetched_at, url))
-                   FROM main.pages WHERE error IS NULL GROUP BY ALL) p
+        LEFT JOIN (SELECT digest, final_url,
+                          arg_min({crawl: crawl, fetched_at: fetched_at, warc_path: warc_path, warc_offset: warc_offset}, (fetched_at, url)) AS first
+                   FROM main.pages WHERE error IS NULL GROUP BY digest, final_url) p
                ON p.digest = d.digest AND p.final_url = d.url""",
     "corpus": """
         SELECT c.* REPLACE (coalesce(t.length, c.token_count) AS token_count)

@@ -39,6 +39,16 @@ def new_run(recipe: str) -> RunRecord:
     return RunRecord(id=f"{started:%Y%m%dT%H%M%S.%f}-{recipe}", recipe=recipe, started_at=started.isoformat(timespec="seconds"))
 
 
+def resume_run(store: Store, run_id: str) -> RunRecord:
+    """A run by its id: its record so far, or an empty one."""
+    try:
+        return RunRecord.model_validate_json(store.read_bytes(f"{RUNS}/{run_id}.json"))
+    except FileNotFoundError:
+        started, _, recipe = run_id.partition("-")
+        at = datetime.datetime.strptime(started, "%Y%m%dT%H%M%S.%f").replace(tzinfo=datetime.UTC)
+        return RunRecord(id=run_id, recipe=recipe, started_at=at.isoformat(timespec="seconds"))
+
+
 def runs(store: Store, as_of: str | None = None) -> list[RunRecord]:
     """All run records, oldest first; with ``as_of`` those up to the newest run whose id begins so."""
     found = [RunRecord.model_validate_json(store.read_bytes(f"{RUNS}/{name}")) for name in store.names(RUNS)]

@@ -21,22 +21,22 @@ class ForeignCheckpoint(Exception):
     """A checkpoint belongs to another run: other data, tokenizer or settings."""
 
 
-def state_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def state_tensors(model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
     """All tensors of the training state by name."""
     names = {parameter: name for name, parameter in model.named_parameters()}
     tensors = {f"model.{name}": parameter.detach() for name, parameter in model.named_parameters()}
-    for parameter, state in optimizer.state.items():
-        for kind, value in state.items():
-            tensors[f"optimizer.{kind}.{names[parameter]}"] = torch.as_tensor(value)
+    for optimizer in optimizers:
+        for parameter, state in optimizer.state.items():
+            tensors |= {f"optimizer.{kind}.{names[parameter]}": torch.as_tensor(value) for kind, value in state.items()}
     return {name: tensor.contiguous().cpu() for name, tensor in sorted(tensors.items())}
 
 
-def save(folder: Path, step: int, run: str, model: nn.Module, optimizer: torch.optim.Optimizer, keep: int) -> Path:
+def save(folder: Path, step: int, run: str, model: nn.Module, optimizers: list[torch.optim.Optimizer], keep: int) -> Path:
     """Writes the state after ``step`` and drops all but the newest ``keep`` checkpoints."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step:08d}.safetensors"
     temporary = path.with_suffix(".tmp")
-    save_file(state_tensors(model, optimizer), temporary)
+    save_file(state_tensors(model, optimizers), temporary)
     digest = _sync_and_hash(temporary)
     os.replace(temporary, path)
     record = path.with_suffix(".tmp")
@@ -67,15 +67,21 @@ def newest(folder: Path, run: str) -> Path | None:
     return None
 
 
-def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def restore(path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> int:
     """Loads a checkpoint in place; returns its step."""
     tensors = load_file(path)
+    owner = {parameter: optimizer for optimizer in optimizers for group in optimizer.param_groups for parameter in group["params"]}
+    parameters = dict(model.named_parameters())
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(tensors[f"model.{name}"])
-            state = {kind.split(".")[1]: value for kind, value in tensors.items()
-                     if kind.startswith("optimizer.") and kind.split(".", 2)[2] == name}
-            optimizer.state[parameter] = {kind: value.to(parameter.device) if kind != "step" else value for kind, value in state.items()}
+        for full_name, value in tensors.items():
+            kind, name = full_name.split(".", 1)
+            if kind == "model":
+                parameters[name].copy_(value)
+            else:
+                state, name = name.split(".", 1)
+                parameter = parameters[name]
+                # AdamW counts its steps on the host, whatever the device
+                owner[parameter].state[parameter][state] = value if state == "step" else value.to(parameter.device)
     return int(path.stem.removeprefix("step-"))
 
 

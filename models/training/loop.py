@@ -1,4 +1,4 @@
-"""The training loop: AdamW on cross-entropy, one global batch a step, resumed to the bit."""
+"""The training loop: cross-entropy, one global batch a step, resumed to the bit."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from models.training import checkpoint
+from models.training.optimizer import make_optimizers
 from models.training.order import draw_key
-from models.training.schedule import learning_rate
+from models.training.schedule import learning_rate_share
 from models.transformer import Decoder
 
 Batch = tuple[Tensor, Tensor]  # ids and targets, (sequences, context) each
@@ -33,6 +34,8 @@ class Plan:
     weight_decay: float
     betas: tuple[float, float]
     clip: float
+    muon_learning_rate: float | None  # peak rate of Muon for the matrices inside blocks; None: AdamW for everything
+    bf16: bool  # autocast to bfloat16
     micro_batch: int  # sequences in one forward pass of one rank
     save_every: int
     keep_checkpoints: int
@@ -48,14 +51,6 @@ class NonFiniteLoss(Exception):
         self.step = step
 
 
-def make_optimizer(model: nn.Module, plan: Plan) -> torch.optim.AdamW:
-    """AdamW (Brown et al. 2020, appendix B); matrices decay, biases and gains do not."""
-    named = sorted(model.named_parameters())
-    groups = [{"params": [p for _, p in named if p.ndim >= 2], "weight_decay": plan.weight_decay},
-              {"params": [p for _, p in named if p.ndim < 2], "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=plan.peak_learning_rate, betas=plan.betas, eps=1e-8, fused=True)
-
-
 def train(model: Decoder, plan: Plan, batch_at: Callable[[int], Batch], validation_loss: Callable[[], float], folder: Path,
           log: Callable[[int, dict[str, float]], None], saved: Callable[[Path], None], stopping: Callable[[], bool]) -> Path | None:
     """Trains to ``plan.steps`` from the newest checkpoint in ``folder``; returns the last checkpoint.
@@ -65,9 +60,10 @@ def train(model: Decoder, plan: Plan, batch_at: Callable[[int], Batch], validati
     Raises NonFiniteLoss.
     """
     device = next(model.parameters()).device
-    optimizer = make_optimizer(model, plan)
+    optimizers = make_optimizers(model, plan.peak_learning_rate, plan.betas, plan.weight_decay, plan.muon_learning_rate)
+    peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
     found = checkpoint.newest(folder, plan.run)
-    step = checkpoint.restore(found, model, optimizer) if found else 0
+    step = checkpoint.restore(found, model, optimizers) if found else 0
     path = found
     distributed = torch.distributed.is_initialized()
     first_rank = not distributed or torch.distributed.get_rank() == 0
@@ -77,11 +73,15 @@ def train(model: Decoder, plan: Plan, batch_at: Callable[[int], Batch], validati
         step += 1
         ids, targets = batch_at(step)
         tokens += ids.numel() * (torch.distributed.get_world_size() if distributed else 1)
-        loss, norm = _step(wrapped, model, optimizer, plan, step, ids.to(device), targets.to(device))
+        share = learning_rate_share(step, plan.steps, plan.warmup_steps, plan.final_learning_rate_share)
+        for optimizer, rates in zip(optimizers, peaks, strict=True):
+            for group, peak in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = peak * share
+        loss, norm = _step(wrapped, model, optimizers, plan, step, ids.to(device), targets.to(device))
         metrics: dict[str, float] = {}
         if step % plan.log_every == 0 or step == plan.steps:
             seconds = time.perf_counter() - clock
-            metrics = {"loss": loss, "gradient_norm": norm, "learning_rate": optimizer.param_groups[0]["lr"],
+            metrics = {"loss": loss, "gradient_norm": norm, "learning_rate": plan.peak_learning_rate * share,
                        "tokens_per_second": tokens / seconds}
         if first_rank and (step % plan.validate_every == 0 or step == plan.steps):
             metrics["validation_loss"] = validation_loss()
@@ -90,7 +90,7 @@ def train(model: Decoder, plan: Plan, batch_at: Callable[[int], Batch], validati
             clock, tokens = time.perf_counter(), 0
         stop = stopping()
         if first_rank and (step % plan.save_every == 0 or step == plan.steps or stop):
-            path = checkpoint.save(folder, step, plan.run, model, optimizer, plan.keep_checkpoints)
+            path = checkpoint.save(folder, step, plan.run, model, optimizers, plan.keep_checkpoints)
             saved(path)
         if stop and step < plan.steps:
             return None
@@ -108,20 +108,19 @@ class _Loss(nn.Module):
         return self.model.loss(ids, targets)
 
 
-def _step(wrapped: nn.Module, model: Decoder, optimizer: torch.optim.AdamW, plan: Plan, step: int, ids: Tensor,
+def _step(wrapped: nn.Module, model: Decoder, optimizers: list[torch.optim.Optimizer], plan: Plan, step: int, ids: Tensor,
           targets: Tensor) -> tuple[float, float]:
     """One optimiser step over gradient-accumulated micro-batches; returns the loss and the gradient's norm."""
     model.train()
     rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
     torch.manual_seed(draw_key(plan.seed, "dropout", step, rank) % 2**63)
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(step, plan.steps, plan.warmup_steps, plan.peak_learning_rate, plan.final_learning_rate_share)
-    optimizer.zero_grad(set_to_none=True)
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=ids.device)
     for first in range(0, len(ids), plan.micro_batch):
         part = slice(first, first + plan.micro_batch)
         share = len(ids[part]) / len(ids)
-        with torch.autocast(ids.device.type, dtype=torch.bfloat16):
+        with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=plan.bf16):
             loss = wrapped(ids[part], targets[part])
         (loss * share).backward()
         total += loss.detach() * share
@@ -131,15 +130,16 @@ def _step(wrapped: nn.Module, model: Decoder, optimizer: torch.optim.AdamW, plan
     norm = float(nn.utils.clip_grad_norm_(model.parameters(), plan.clip))
     if not math.isfinite(float(total)) or not math.isfinite(norm):
         raise NonFiniteLoss(step)
-    optimizer.step()
+    for optimizer in optimizers:
+        optimizer.step()
     return float(total), norm
 
 
-def mean_loss(model: Decoder, batches: Iterator[Batch]) -> float:
+def mean_loss(model: Decoder, batches: Iterator[Batch], bf16: bool) -> float:
     """Mean loss over batches of equal size, without touching any training state."""
     device = next(model.parameters()).device
     model.eval()
-    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16):
+    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
         losses = [float(model.loss(ids.to(device), targets.to(device))) for ids, targets in batches]
     model.train()
     return sum(losses) / len(losses)

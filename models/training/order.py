@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-
 BLOCK_SLOTS = 1024
 FEISTEL_ROUNDS = 4
 

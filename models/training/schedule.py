@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 
-def learning_rate(step: int, steps: int, warmup: int, peak: float, final_share: float) -> float:
-    """The rate of a step, counted from 1."""
+def learning_rate_share(step: int, steps: int, warmup: int, final_share: float) -> float:
+    """The share of the peak rate at a step, counted from 1."""
     if step <= warmup:
-        return peak * step / warmup
+        return step / warmup
     progress = (step - warmup) / max(1, steps - warmup)
-    return peak * (final_share + (1 - final_share) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+    return final_share + (1 - final_share) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))

@@ -66,7 +66,7 @@ def language_modelling(documents: list[HeldOut], scored: list[Scored]) -> list[F
 
 
 def ratio(numerator: npt.NDArray[np.float64], denominator: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """sum y / sum x over documents, with its standard error."""
+    """Sum y / sum x over documents, with its standard error."""
     value = float(numerator.sum() / denominator.sum())
     n = len(numerator)
     if n < 2:

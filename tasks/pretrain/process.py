@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from models.training.checkpoint import ForeignCheckpoint
 from models.training.loop import NonFiniteLoss, Plan, mean_loss, train
-from models.transformer import Architecture, Decoder
+from models.transformer import Architecture, Decoder, has_bf16
 from tasks.pretrain.data import TrainingData
 from tasks.pretrain.settings import PretrainSettings
 from tasks.process import die_with_parent, emit
@@ -43,13 +43,13 @@ class Job(BaseModel):
     settings: PretrainSettings
     folder: Path
 
-    @property
-    def plan(self) -> Plan:
+    def plan(self, bf16: bool) -> Plan:
         """The settings in the words of the training loop."""
         s = self.settings
+        muon = s.muon_learning_rate if s.optimizer == "muon" else None
         return Plan(run=self.run.key, seed=s.seed, steps=s.steps, warmup_steps=s.warmup_steps, peak_learning_rate=s.learning_rate,
                     final_learning_rate_share=s.final_learning_rate_share, weight_decay=s.weight_decay, betas=(s.beta1, s.beta2),
-                    clip=s.clip, micro_batch=s.micro_batch, save_every=s.save_every, keep_checkpoints=s.keep_checkpoints,
+                    clip=s.clip, muon_learning_rate=muon, bf16=bf16, micro_batch=s.micro_batch, save_every=s.save_every, keep_checkpoints=s.keep_checkpoints,
                     validate_every=s.validate_every, log_every=s.log_every)
 
     @property
@@ -100,6 +100,7 @@ def run(job: Job) -> None:
     torch.set_num_threads(job.settings.threads or max(1, (os.cpu_count() or 1) // world))
     torch.use_deterministic_algorithms(True)
     device = torch.device(f"cuda:{rank % torch.cuda.device_count()}" if _device(job) == "cuda" else "cpu")
+    bf16 = job.settings.precision == "bf16" or (job.settings.precision == "auto" and has_bf16(device))
     data = TrainingData(Store(job.store), job.tokens, job.settings, rank, world)
     model = Decoder(job.architecture).initialise(job.settings.seed).to(device)
     held_out = data.validation_batches(job.settings.validation_sequences) if rank == 0 else []
@@ -120,7 +121,7 @@ def run(job: Job) -> None:
         return bool(flag)
 
     try:
-        finished = train(model, job.plan, data.batch_at, lambda: mean_loss(model, iter(held_out)), job.folder, on_log,
+        finished = train(model, job.plan(bf16), data.batch_at, lambda: mean_loss(model, iter(held_out), bf16), job.folder, on_log,
                          lambda path: emit(saved=path.stem), stopping)
     except NonFiniteLoss as error:
         windows = data.order.batch_at(error.step)

@@ -44,5 +44,5 @@ Measure = Callable[[Document], dict[str, float]]
 
 
 def share(part: float, whole: float) -> float:
-    """part / whole, 0 where there is no whole."""
+    """Part / whole, 0 where there is no whole."""
     return part / whole if whole else 0.0

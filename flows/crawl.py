@@ -1,0 +1,26 @@
+"""The flow `crawl`: seeds to archived pages."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.engine import make, mill_of, run_name, show_summary, task_runner
+from flows.query import rows
+from flows.recipe import DEFAULT_CONFIG, Recipe
+
+
+@flow(name="crawl", flow_run_name=run_name, task_runner=task_runner())
+def crawl(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, fresh: bool = True, run_id: str = "") -> None:
+    """Crawls every source of a recipe.
+
+    Args:
+        config: path of a recipe, or the name of one in configs/
+        recipe: all settings; wins over config
+        fresh: start the next crawl in number even where an earlier one is complete
+        run_id: the run that the artifacts are noted under; a new one where empty
+
+    """
+    mill = mill_of(config, recipe, run_id, fresh_crawl=fresh)
+    make(mill, "crawl")
+    found = rows(mill.store, "SELECT crawl, count(*) AS n, count(*) FILTER (WHERE status = 200) AS ok, sum(body_bytes) AS size FROM pages GROUP BY ALL")
+    show_summary("crawl-summary", "\n".join(f"- **{row['crawl']}**: {row['n']:,} fetches, {row['ok']:,} pages, {row['size']:,} bytes" for row in found))

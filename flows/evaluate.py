@@ -1,0 +1,32 @@
+"""The flow `evaluate`: a checkpoint to scores beside the baselines', and the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+
+from flows.engine import make, mill_of, run_name, show_link, show_summary, task_runner
+from flows.query import SCORES, rows
+from flows.recipe import DEFAULT_CONFIG, Recipe
+from flows.reporting import publish_report
+
+
+@flow(name="evaluate", flow_run_name=run_name, task_runner=task_runner())
+def evaluate(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, run_id: str = "") -> str:
+    """Scores the newest model of a recipe and writes the report; returns the report's address.
+
+    Args:
+        config: path of a recipe, or the name of one in configs/
+        recipe: all settings; wins over config
+        run_id: the run that the artifacts are noted under; a new one where empty
+
+    """
+    mill = mill_of(config, recipe, run_id)
+    make(mill, "evaluate")
+    scores = rows(mill.store, SCORES)
+    show_summary("scores", "\n".join(["| task | metric | model | value | standard error | n |", "|---|---|---|---|---|---|", *(
+        f"| {r['task']} | {r['metric']} | {r['run'][:20]} | {r['value']:.4g} | {r['stderr']:.2g} | {r['n']} |" for r in scores)]))
+    address = publish_report(mill)
+    show_link("report", Path(address).as_uri() if mill.store.is_local else address, "The report of this run")
+    return address

@@ -1,0 +1,33 @@
+"""The flow `pipeline`: from web pages to an evaluated language model."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.corpus import corpus
+from flows.crawl import crawl
+from flows.engine import run_name, task_runner
+from flows.evaluate import evaluate
+from flows.pretrain import pretrain
+from flows.recipe import DEFAULT_CONFIG, Recipe, load_recipe
+from flows.tokenizer import tokenizer
+from warehouse.log import new_run
+
+
+@flow(name="pipeline", flow_run_name=run_name, task_runner=task_runner())
+def pipeline(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, fresh_crawl: bool = False) -> str:
+    """Runs the whole recipe, reusing whatever is there; returns the report's address.
+
+    Args:
+        config: path of a recipe, or the name of one in configs/
+        recipe: all settings; wins over config
+        fresh_crawl: crawl again even where an earlier crawl of the same settings is complete
+
+    """
+    chosen = recipe or load_recipe(config)
+    run_id = new_run(chosen.name).id
+    crawl(config, chosen, fresh=fresh_crawl, run_id=run_id)
+    corpus(config, chosen, run_id=run_id)
+    tokenizer(config, chosen, run_id=run_id)
+    pretrain(config, chosen, run_id=run_id)
+    return evaluate(config, chosen, run_id=run_id)

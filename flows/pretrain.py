@@ -1,0 +1,28 @@
+"""The flow `pretrain`: token arrays to a checkpoint."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.engine import make, mill_of, run_name, show_summary, task_runner
+from flows.query import rows
+from flows.recipe import DEFAULT_CONFIG, Recipe
+
+
+@flow(name="pretrain", flow_run_name=run_name, task_runner=task_runner())
+def pretrain(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, run_id: str = "") -> None:
+    """Trains the model of a recipe on its newest token arrays, in a process of its own.
+
+    Args:
+        config: path of a recipe, or the name of one in configs/
+        recipe: all settings; wins over config
+        run_id: the run that the artifacts are noted under; a new one where empty
+
+    """
+    mill = mill_of(config, recipe, run_id)
+    make(mill, "pretrain")
+    (stage,) = mill.stages("pretrain")
+    found = rows(mill.store, "SELECT step, max(value) FILTER (WHERE name = 'loss') AS loss, max(value) FILTER (WHERE name = 'validation_loss') AS held_out "
+                             "FROM metrics WHERE run = ? GROUP BY step HAVING held_out IS NOT NULL ORDER BY step", [stage.ref.key])
+    show_summary("training", "\n".join(["| step | loss | held out |", "|---|---|---|", *(
+        f"| {r['step']:,} | {r['loss']:.3f} | {r['held_out']:.3f} |" for r in found)]))

@@ -1,0 +1,90 @@
+"""The report's pictures, as SVG text that depends on the data alone."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+PALETTE = ("#2f6f8f", "#d98032", "#6a9f58", "#a05195", "#b0413e", "#777777")
+INK, FAINT = "#333333", "#d9d9d6"
+mpl.rcParams.update({"svg.hashsalt": "gristmill", "font.size": 9, "svg.fonttype": "none", "axes.edgecolor": FAINT, "axes.labelcolor": INK,
+                     "xtick.color": INK, "ytick.color": INK, "font.family": "sans-serif"})
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _svg(figure: Figure) -> str:
+    out = io.StringIO()
+    figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = out.getvalue()
+    return text[text.index("<svg"):]
+
+
+def bars(labels: Sequence[str], values: Sequence[float], unit: str, texts: Sequence[str], errors: Sequence[float] | None = None,
+         highlight: Sequence[bool] | None = None) -> str:
+    """Horizontal bars, first on top, each with its figure beside it."""
+    figure, axes = _axes(7.2, 0.5 + 0.28 * len(labels))
+    colors = [PALETTE[1] if lit else PALETTE[0] for lit in (highlight or [False] * len(labels))]
+    axes.barh(range(len(labels)), values, xerr=errors, color=colors, height=0.68, error_kw={"ecolor": INK, "lw": 1})
+    axes.set_yticks(range(len(labels)), labels)
+    axes.invert_yaxis()
+    axes.set_xlabel(unit)
+    reach = max([*values, 1e-9])
+    for row, (value, text) in enumerate(zip(values, texts, strict=True)):
+        axes.text(value + (errors[row] if errors else 0) + reach * 0.015, row, text, va="center", color=INK, fontsize=8)
+    axes.set_xlim(0, reach * 1.22)
+    return _svg(figure)
+
+
+def histogram(series: dict[str, Sequence[float]], label: str, log: bool = False, bounds: Sequence[float] = ()) -> str:
+    """Stacked histograms of one figure by source; bounds of the policy as dashed lines."""
+    figure, axes = _axes(3.5, 2.1)
+    values = [value for one in series.values() for value in one]
+    if log:
+        low, high = max(1.0, min(values)), max(values) + 1
+        steps = 36
+        edges: Any = [low * (high / low) ** (i / steps) for i in range(steps + 1)]
+        axes.set_xscale("log")
+    else:
+        edges = 36
+    axes.hist(list(series.values()), bins=edges, stacked=True, color=PALETTE[: len(series)], label=list(series))
+    for bound in bounds:
+        axes.axvline(bound, color=PALETTE[4], ls="--", lw=1)
+    axes.set_xlabel(label)
+    axes.set_ylabel("documents")
+    axes.legend(frameon=False, fontsize=7)
+    return _svg(figure)
+
+
+def counts(sizes: Sequence[int], numbers: Sequence[int], label: str, unit: str) -> str:
+    """A column a size, on a logarithmic scale."""
+    figure, axes = _axes(3.5, 2.1)
+    axes.bar([str(size) for size in sizes], numbers, color=PALETTE[0], width=0.68)
+    axes.set_yscale("log")
+    axes.set_xlabel(label)
+    axes.set_ylabel(unit)
+    return _svg(figure)
+
+
+def curves(lines: dict[str, tuple[Sequence[float], Sequence[float]]], levels: dict[str, float], xlabel: str, ylabel: str) -> str:
+    """Lines over steps, with horizontal levels to compare with."""
+    figure, axes = _axes(7.2, 3.2)
+    for (name, (x, y)), color in zip(lines.items(), PALETTE, strict=False):
+        axes.plot(x, y, color=color, lw=1.5, label=name, marker="o" if len(x) < 20 else None, ms=4)
+    for name, level in levels.items():
+        axes.axhline(level, color=PALETTE[5], ls=":", lw=1)
+        axes.text(1.0, level, f" {name} {level:.2f}", transform=axes.get_yaxis_transform(), va="center", fontsize=7.5, color=INK)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.legend(frameon=False)
+    return _svg(figure)

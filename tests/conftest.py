@@ -1,0 +1,81 @@
+"""Shared by all tests: quiet Prefect, free ports, and one finished tiny run that many tests look at."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+os.environ.update({"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "CRITICAL"})
+os.environ.pop("PREFECT_API_URL", None)
+
+PROJECT = Path(__file__).resolve().parents[1]
+SHARED = PROJECT.parent / "shared" / "data"
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+class Run:
+    """A store with a tiny recipe over sites at ports of its own."""
+
+    def __init__(self, store: Path, ports: tuple[int, int]) -> None:
+        self.store, self.ports = store, ports
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        return (f"store={self.store}", f'sources.works.crawl.seeds=["http://127.0.0.1:{self.ports[0]}/"]',
+                f'sources.reference.crawl.seeds=["http://127.0.0.1:{self.ports[1]}/"]')
+
+    def drive(self, *overrides: str, until: str = "evaluate", check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Runs the stages as plain functions in a process of their own."""
+        return subprocess.run(self.command(*overrides, until=until), cwd=PROJECT, capture_output=True, text=True, check=check)
+
+    def command(self, *overrides: str, until: str = "evaluate") -> list[str]:
+        return [sys.executable, "-m", "tests.drive", until, *self.overrides, *overrides]
+
+    def gristmill(self, *arguments: str, overrides: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        """Runs the command line."""
+        sets = [word for override in (*self.overrides, *overrides) for word in ("--set", override)]
+        return subprocess.run([sys.executable, "-m", "flows.cli", *arguments, *sets], cwd=PROJECT, capture_output=True, text=True,
+                              check=False, env={**os.environ, "COLUMNS": "200"})
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all worker processes of this test session."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def finished(shared_folder: Path) -> Run:
+    """The tiny recipe, run once to its end as plain functions. Tests must not change its store."""
+    note, store = shared_folder / "finished.json", shared_folder / "finished"
+    with locked(shared_folder / "finished.lock"):
+        if not note.exists():
+            run = Run(store, (free_port(), free_port()))
+            done = run.drive(check=False)
+            assert done.returncode == 0, done.stderr[-3000:]
+            note.write_text(json.dumps(run.ports))
+    works, reference = json.loads(note.read_text())
+    return Run(store, (works, reference))

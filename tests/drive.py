@@ -1,0 +1,40 @@
+"""Runs the tiny recipe as plain functions, without Prefect: ``python -m tests.drive UNTIL [section.key=value ...]``.
+
+Prints ``begin STAGE`` and ``end STAGE`` lines for tests that kill it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from flows.mill import STAGES, Mill
+from flows.recipe import load_recipe
+from tasks.stage import Report, Stage, make_part_somewhere
+
+
+class Threads:
+    """Parts on threads over worker processes, as a scheduler would run them."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+
+    def __call__(self, parts: Sequence[tuple[Stage, str]], report: Report) -> None:
+        with ThreadPoolExecutor(self.workers) as threads:
+            for future in [threads.submit(make_part_somewhere, stage, part, report, self.workers) for stage, part in parts]:
+                future.result()
+
+
+def main() -> None:
+    until, *overrides = sys.argv[1:]
+    recipe = load_recipe("demo-tiny", tuple(overrides))
+    mill = Mill(recipe, Threads(recipe.workers))
+    for name in STAGES[: STAGES.index(until) + 1]:
+        print(f"begin {name}", flush=True)
+        mill.make(name)
+        print(f"end {name}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
