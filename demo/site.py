@@ -39,5 +39,7 @@ def link_list(links: list[tuple[str, str]]) -> str:
 def paragraphs(text: str) -> str:
     """Text as HTML: a paragraph a block, its line breaks kept."""
     blocks = [block for block in text.split("\n\n") if block.strip()]
-    return "\n".join("<p>" + "<br>\n".join(escape(line.strip()) for line in block.splitlines() if line.strip()) + "</p>"
-                     for block in blocks)
+    return "\n".join(
+        "<p>" + "<br>\n".join(escape(line.strip()) for line in block.splitlines() if line.strip()) + "</p>"
+        for block in blocks
+    )

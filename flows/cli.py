@@ -15,12 +15,18 @@ from rich.markup import escape
 
 from warehouse.errors import GristmillError
 
-app = typer.Typer(help="Gristmill: web pages in, a language model out, and every grain accounted for.", no_args_is_help=True,
-                  add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Gristmill: web pages in, a language model out, and every grain accounted for.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 console = Console(highlight=False)
 
 Config = Annotated[str, typer.Argument(help="recipe: a TOML file, or the name of one in configs/")]
-ConfigOption = Annotated[str, typer.Option("--config", "-c", help="recipe: a TOML file, or the name of one in configs/")]
+ConfigOption = Annotated[
+    str, typer.Option("--config", "-c", help="recipe: a TOML file, or the name of one in configs/")
+]
 Overrides = Annotated[list[str], typer.Option("--set", help="a setting, as section.key=value; may be given again")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="show Prefect's own log")]
 AsOf = Annotated[str | None, typer.Option(help="show the store as the run whose id begins so left it")]
@@ -28,26 +34,32 @@ DEFAULT = "demo"
 
 
 def _recipe(config: str, overrides: list[str]) -> Any:
-    from flows.recipe import load_recipe  # noqa: PLC0415 (commands import what they need: a query starts in under a second)
+    from flows.recipe import load_recipe
 
     return load_recipe(config, tuple(overrides))
 
 
-def _run_flow(flow_name: str, config: str, overrides: list[str], verbose: bool, targets: tuple[str, ...], **parameters: Any) -> Any:
+def _run_flow(
+    flow_name: str, config: str, overrides: list[str], verbose: bool, targets: tuple[str, ...], **parameters: Any
+) -> Any:
     """Runs one flow of this package in Prefect, with progress on the terminal, unless all of its artifacts are there."""
     recipe = _recipe(config, overrides)
-    from flows.mill import Mill  # noqa: PLC0415
+    from flows.mill import Mill
 
     mill = Mill(recipe)
     mill.store.check_writable()
-    if not parameters.get("fresh") and not parameters.get("fresh_crawl") and all(mill.is_made(name) for name in targets):
+    if (
+        not parameters.get("fresh")
+        and not parameters.get("fresh_crawl")
+        and all(mill.is_made(name) for name in targets)
+    ):
         console.print(f"Everything of the recipe {recipe.name} is made; nothing was done.")
         return mill
     _prepare_prefect(verbose)
-    from importlib import import_module  # noqa: PLC0415
+    from importlib import import_module
 
-    from flows.engine import watching  # noqa: PLC0415
-    from flows.progress import Terminal  # noqa: PLC0415
+    from flows.engine import watching
+    from flows.progress import Terminal
 
     flow = getattr(import_module(f"flows.{flow_name}"), flow_name)
     with Terminal() as terminal:
@@ -58,8 +70,12 @@ def _run_flow(flow_name: str, config: str, overrides: list[str], verbose: bool, 
 
 def _prepare_prefect(verbose: bool) -> None:
     """Prefect without a server, account or telemetry, unless the user's environment names a server."""
-    defaults = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
-                "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90"}
+    defaults = {
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
+    }
     if not verbose:
         defaults |= {"PREFECT_LOGGING_LEVEL": "CRITICAL", "PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL"}
     for name, value in defaults.items():
@@ -67,57 +83,71 @@ def _prepare_prefect(verbose: bool) -> None:
 
 
 @app.command()
-def run(config: Config = DEFAULT, overrides: Overrides = [], fresh: Annotated[bool, typer.Option(help="crawl again")] = False,  # noqa: B006
-        verbose: Verbose = False) -> None:
+def run(
+    config: Config = DEFAULT,
+    overrides: Overrides = [],
+    fresh: Annotated[bool, typer.Option(help="crawl again")] = False,
+    verbose: Verbose = False,
+) -> None:
     """The whole pipeline: crawl, corpus, tokenizer, pretraining, evaluation, report."""
-    from flows.mill import STAGES  # noqa: PLC0415
-    from flows.reporting import publish_report, report_path  # noqa: PLC0415
+    from flows.mill import STAGES
+    from flows.reporting import publish_report, report_path
 
     clock = time.monotonic()
     mill = _run_flow("pipeline", config, overrides, verbose, STAGES, fresh_crawl=fresh)
     mill = type(mill)(mill.recipe)  # asks the store again: the crawl is there now
     path = report_path(mill)
     address = mill.store.address(path) if mill.store.exists(path) else publish_report(mill)
-    console.print(f"Report: {address}   [dim]({time.monotonic() - clock:.0f} s; ask further: gristmill sql)[/dim]", soft_wrap=True)
+    console.print(
+        f"Report: {address}   [dim]({time.monotonic() - clock:.0f} s; ask further: gristmill sql)[/dim]", soft_wrap=True
+    )
 
 
 @app.command()
-def crawl(config: Config = DEFAULT, overrides: Overrides = [], reuse: Annotated[bool, typer.Option(help="do nothing where a crawl with these settings is complete")] = False,  # noqa: B006
-          verbose: Verbose = False) -> None:
+def crawl(
+    config: Config = DEFAULT,
+    overrides: Overrides = [],
+    reuse: Annotated[bool, typer.Option(help="do nothing where a crawl with these settings is complete")] = False,
+    verbose: Verbose = False,
+) -> None:
     """Crawls every source: the next crawl in number, or the rest of one that was stopped."""
     _run_flow("crawl", config, overrides, verbose, ("crawl",), fresh=not reuse)
 
 
 @app.command()
-def corpus(config: Config = DEFAULT, overrides: Overrides = [], verbose: Verbose = False) -> None:  # noqa: B006
+def corpus(config: Config = DEFAULT, overrides: Overrides = [], verbose: Verbose = False) -> None:
     """Makes the corpus from the newest crawls: extract, annotate, sign, match, select."""
     _run_flow("corpus", config, overrides, verbose, ("extract", "annotate", "sign", "match", "select"))
 
 
 @app.command()
-def tokenizer(config: Config = DEFAULT, overrides: Overrides = [], verbose: Verbose = False) -> None:  # noqa: B006
+def tokenizer(config: Config = DEFAULT, overrides: Overrides = [], verbose: Verbose = False) -> None:
     """Trains the tokenizer on the newest corpus and packs the corpus into token arrays."""
     _run_flow("tokenizer", config, overrides, verbose, ("tokenizer", "pack"))
 
 
 @app.command()
-def pretrain(config: Config = DEFAULT, overrides: Overrides = [], verbose: Verbose = False) -> None:  # noqa: B006
+def pretrain(config: Config = DEFAULT, overrides: Overrides = [], verbose: Verbose = False) -> None:
     """Trains the model, or goes on from its newest checkpoint."""
     _run_flow("pretrain", config, overrides, verbose, ("pretrain",))
 
 
 @app.command()
-def evaluate(config: Config = DEFAULT, overrides: Overrides = [], verbose: Verbose = False) -> None:  # noqa: B006
+def evaluate(config: Config = DEFAULT, overrides: Overrides = [], verbose: Verbose = False) -> None:
     """Scores the newest model beside the baselines and writes the report."""
     _run_flow("evaluate", config, overrides, verbose, ("evaluate",))
 
 
 @app.command()
-def sql(query: Annotated[str, typer.Argument(help="a query; a shell without one")] = "",
-        fmt: Annotated[str, typer.Option("--format", help="table, csv, json or parquet")] = "table",
-        as_of: AsOf = None, config: ConfigOption = DEFAULT, overrides: Overrides = []) -> None:  # noqa: B006
+def sql(
+    query: Annotated[str, typer.Argument(help="a query; a shell without one")] = "",
+    fmt: Annotated[str, typer.Option("--format", help="table, csv, json or parquet")] = "table",
+    as_of: AsOf = None,
+    config: ConfigOption = DEFAULT,
+    overrides: Overrides = [],
+) -> None:
     """Asks the store in SQL (DuckDB): pages, documents, signals, duplicates, decisions, corpus, metrics, and more."""
-    from flows.shell import answer, shell  # noqa: PLC0415
+    from flows.shell import answer, shell
 
     store = _store(config, overrides)
     if query:
@@ -127,38 +157,58 @@ def sql(query: Annotated[str, typer.Argument(help="a query; a shell without one"
 
 
 @app.command()
-def why(url: Annotated[str, typer.Argument(help="the page's URL")], config: ConfigOption = DEFAULT, overrides: Overrides = []) -> None:  # noqa: B006
+def why(
+    url: Annotated[str, typer.Argument(help="the page's URL")],
+    config: ConfigOption = DEFAULT,
+    overrides: Overrides = [],
+) -> None:
     """Says what became of a page: fetched, extracted, removed or kept, by which rule, and where its tokens are."""
-    from flows.shell import answer  # noqa: PLC0415
-    from tasks.urls import canonical_url  # noqa: PLC0415
+    from flows.shell import answer
+    from tasks.urls import canonical_url
 
     try:
         canonical = canonical_url(url)
     except ValueError as error:
         raise GristmillError(f"{error}: give the page's whole address") from error
     literal = canonical.replace("'", "''")
-    answer(_store(config, overrides), f"SELECT stage, what, detail FROM why('{literal}')", "table", None,
-           empty=f"Nothing is known of {canonical}: it was not crawled. Known domains: gristmill sql \"SELECT DISTINCT domain FROM documents\"")
+    answer(
+        _store(config, overrides),
+        f"SELECT stage, what, detail FROM why('{literal}')",
+        "table",
+        None,
+        empty=f'Nothing is known of {canonical}: it was not crawled. Known domains: gristmill sql "SELECT DISTINCT domain FROM documents"',
+    )
 
 
 @app.command()
-def lineage(step: Annotated[int, typer.Option(help="training step, counted from 1", min=1)],
-            run: Annotated[str, typer.Option(help="training run: the beginning of its key, or latest")] = "latest",
-            config: ConfigOption = DEFAULT, overrides: Overrides = []) -> None:  # noqa: B006
+def lineage(
+    step: Annotated[int, typer.Option(help="training step, counted from 1", min=1)],
+    run: Annotated[str, typer.Option(help="training run: the beginning of its key, or latest")] = "latest",
+    config: ConfigOption = DEFAULT,
+    overrides: Overrides = [],
+) -> None:
     """Names the documents in a training step's batch, with their URLs and their places in the archive."""
-    from flows.shell import answer  # noqa: PLC0415
+    from flows.shell import answer
 
     name = run.replace("'", "''")
-    answer(_store(config, overrides), "SELECT slot, tokens, source, url, title, warc_path, warc_offset "
-           f"FROM documents_at_step('{name}', {step})", "table", None, empty=f"there is no finished training run {run} in this store")
+    answer(
+        _store(config, overrides),
+        f"SELECT slot, tokens, source, url, title, warc_path, warc_offset FROM documents_at_step('{name}', {step})",
+        "table",
+        None,
+        empty=f"there is no finished training run {run} in this store",
+    )
 
 
 @app.command()
-def status(config: Config = DEFAULT, overrides: Overrides = [],  # noqa: B006
-           verify: Annotated[bool, typer.Option(help="read every file and compare its SHA-256")] = False) -> None:
+def status(
+    config: Config = DEFAULT,
+    overrides: Overrides = [],
+    verify: Annotated[bool, typer.Option(help="read every file and compare its SHA-256")] = False,
+) -> None:
     """Shows which artifacts of a recipe are made, which are to be made, and what they cost."""
-    from flows.mill import Mill  # noqa: PLC0415
-    from flows.status import print_status, verify_files  # noqa: PLC0415
+    from flows.mill import Mill
+    from flows.status import print_status, verify_files
 
     mill = Mill(_recipe(config, overrides))
     if verify:
@@ -167,28 +217,34 @@ def status(config: Config = DEFAULT, overrides: Overrides = [],  # noqa: B006
 
 
 @app.command()
-def generate(prompt: Annotated[str, typer.Option(help="text to continue")], config: Config = DEFAULT, overrides: Overrides = [],  # noqa: B006
-             tokens: Annotated[int, typer.Option(help="tokens to write at most", min=1)] = 200,
-             temperature: Annotated[float, typer.Option(help="0 for the likeliest text", min=0)] = 0.8,
-             top_k: Annotated[int, typer.Option(help="likeliest tokens to draw from, 0 for all", min=0)] = 50,
-             seed: Annotated[int, typer.Option(help="the same seed writes the same text")] = 1) -> None:
+def generate(
+    prompt: Annotated[str, typer.Option(help="text to continue")],
+    config: Config = DEFAULT,
+    overrides: Overrides = [],
+    tokens: Annotated[int, typer.Option(help="tokens to write at most", min=1)] = 200,
+    temperature: Annotated[float, typer.Option(help="0 for the likeliest text", min=0)] = 0.8,
+    top_k: Annotated[int, typer.Option(help="likeliest tokens to draw from, 0 for all", min=0)] = 50,
+    seed: Annotated[int, typer.Option(help="the same seed writes the same text")] = 1,
+) -> None:
     """Continues a text with the newest model of a recipe."""
-    from flows.mill import Mill  # noqa: PLC0415
-    from flows.writing import write  # noqa: PLC0415
+    from flows.mill import Mill
+    from flows.writing import write
 
     sys.stdout.write(write(Mill(_recipe(config, overrides)), prompt, tokens, temperature, top_k, seed) + "\n")
 
 
 @app.command()
-def report(config: Config = DEFAULT, overrides: Overrides = []) -> None:  # noqa: B006
+def report(config: Config = DEFAULT, overrides: Overrides = []) -> None:
     """Writes the report of what the store holds, and prints its address."""
-    from flows.mill import Mill  # noqa: PLC0415
-    from flows.reporting import publish_report  # noqa: PLC0415
-    from warehouse.errors import MissingArtifact  # noqa: PLC0415
+    from flows.mill import Mill
+    from flows.reporting import publish_report
+    from warehouse.errors import MissingArtifact
 
     mill = Mill(_recipe(config, overrides))
     if not mill.is_made("evaluate"):
-        raise MissingArtifact(f"the recipe {mill.recipe.name} has no evaluated model yet: gristmill run makes one, gristmill status says what is missing")
+        raise MissingArtifact(
+            f"the recipe {mill.recipe.name} has no evaluated model yet: gristmill run makes one, gristmill status says what is missing"
+        )
     console.print(f"Report: {publish_report(mill)}", soft_wrap=True)
 
 
@@ -196,13 +252,13 @@ def report(config: Config = DEFAULT, overrides: Overrides = []) -> None:  # noqa
 def ui(port: Annotated[int, typer.Option(help="port of the Prefect server on loopback")] = 4200) -> None:
     """Runs a local Prefect server with every deployment and the workers, until interrupted."""
     _prepare_prefect(verbose=False)
-    from flows.server import serve_ui  # noqa: PLC0415
+    from flows.server import serve_ui
 
     serve_ui(Path.cwd(), port, console)
 
 
 def _store(config: str, overrides: list[str]) -> Any:
-    from warehouse.store import Store  # noqa: PLC0415
+    from warehouse.store import Store
 
     return Store(_recipe(config, overrides).store)
 
@@ -222,7 +278,7 @@ def _guarded(command: Callable[[], Any]) -> int:
     except typer.Exit as error:
         return error.exit_code
     except Exception as error:
-        import click  # noqa: PLC0415
+        import click
 
         if not isinstance(error, click.ClickException):
             raise

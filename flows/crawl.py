@@ -22,5 +22,13 @@ def crawl(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, fresh: boo
     """
     mill = mill_of(config, recipe, run_id, fresh_crawl=fresh)
     make(mill, "crawl")
-    found = rows(mill.store, "SELECT crawl, count(*) AS n, count(*) FILTER (WHERE status = 200) AS ok, sum(body_bytes) AS size FROM pages GROUP BY ALL")
-    show_summary("crawl-summary", "\n".join(f"- **{row['crawl']}**: {row['n']:,} fetches, {row['ok']:,} pages, {row['size']:,} bytes" for row in found))
+    found = rows(
+        mill.store,
+        "SELECT crawl, count(*) AS n, count(*) FILTER (WHERE status = 200) AS ok, sum(body_bytes) AS size FROM pages GROUP BY ALL",
+    )
+    show_summary(
+        "crawl-summary",
+        "\n".join(
+            f"- **{row['crawl']}**: {row['n']:,} fetches, {row['ok']:,} pages, {row['size']:,} bytes" for row in found
+        ),
+    )

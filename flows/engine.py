@@ -36,8 +36,14 @@ class Announcing(Report):
 
     def stage_ends(self, stage: Stage, manifest: Manifest, seconds: float, reused: bool) -> None:
         what = "reused" if reused else f"made in {duration_text(seconds)}"
-        get_run_logger().info("%s %s: %s documents kept of %s, %s", stage.title, what, manifest.counts.kept, manifest.counts.documents_in,
-                              size_text(manifest.bytes))
+        get_run_logger().info(
+            "%s %s: %s documents kept of %s, %s",
+            stage.title,
+            what,
+            manifest.counts.kept,
+            manifest.counts.documents_in,
+            size_text(manifest.bytes),
+        )
 
 
 class _Watching:
@@ -49,7 +55,7 @@ class _Watching:
 watching = _Watching()
 
 
-def task_runner() -> ThreadPoolTaskRunner[Any]:
+def task_runner() -> Any:
     """Threads that wait for worker processes."""
     return ThreadPoolTaskRunner(max_workers=THREADS)
 
@@ -64,8 +70,16 @@ def _can_retry(_task: Any, _run: Any, state: State[Any]) -> bool:
     return False
 
 
-@task(name="part", task_run_name="{title} · {part}", retries=len(RETRY_SECONDS), retry_delay_seconds=RETRY_SECONDS, retry_jitter_factor=0.3,
-      retry_condition_fn=_can_retry, cache_policy=NO_CACHE, persist_result=False)
+@task(
+    name="part",
+    task_run_name="{title} · {part}",
+    retries=len(RETRY_SECONDS),
+    retry_delay_seconds=RETRY_SECONDS,
+    retry_jitter_factor=0.3,
+    retry_condition_fn=_can_retry,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
 def part_task(title: str, part: str, stage: Stage, workers: int) -> None:
     """Makes and commits one part."""
     make_part_somewhere(stage, part, watching.report, workers)
@@ -84,7 +98,9 @@ class PrefectParts:
         self._workers = workers
 
     def __call__(self, parts: Sequence[tuple[Stage, str]], report: Report) -> None:
-        futures: list[PrefectFuture[Any]] = [part_task.submit(stage.title, part, stage, self._workers) for stage, part in parts]
+        futures: list[PrefectFuture[Any]] = [
+            part_task.submit(stage.title, part, stage, self._workers) for stage, part in parts
+        ]
         wait(futures)
         for future in futures:
             future.result()
@@ -110,14 +126,20 @@ def run_name() -> str:
     flow_name = runtime.flow_run.flow_name or (context.flow.name if context and context.flow else "flow")
     parameters = runtime.flow_run.parameters
     recipe = parameters.get("recipe")
-    name = recipe["name"] if isinstance(recipe, dict) else getattr(recipe, "name", None) or os.path.basename(parameters.get("config", ""))
+    name = (
+        recipe["name"]
+        if isinstance(recipe, dict)
+        else getattr(recipe, "name", None) or os.path.basename(parameters.get("config", ""))
+    )
     started = runtime.flow_run.scheduled_start_time
     return f"{flow_name} {name} {started:%Y-%m-%d %H:%M}"
 
 
 def show_funnel(mill: Mill, rows: list[dict[str, Any]]) -> None:
     """Puts the corpus' funnel on the flow run's page."""
-    create_table_artifact(key="funnel", table=rows, description=f"What each rule left of the corpus of {mill.recipe.name}")
+    create_table_artifact(
+        key="funnel", table=rows, description=f"What each rule left of the corpus of {mill.recipe.name}"
+    )
 
 
 def show_summary(key: str, markdown: str) -> None:

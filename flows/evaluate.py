@@ -25,8 +25,19 @@ def evaluate(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, run_id:
     mill = mill_of(config, recipe, run_id)
     make(mill, "evaluate")
     scores = rows(mill.store, SCORES)
-    show_summary("scores", "\n".join(["| task | metric | model | value | standard error | n |", "|---|---|---|---|---|---|", *(
-        f"| {r['task']} | {r['metric']} | {r['run'][:20]} | {r['value']:.4g} | {r['stderr']:.2g} | {r['n']} |" for r in scores)]))
+    show_summary(
+        "scores",
+        "\n".join(
+            [
+                "| task | metric | model | value | standard error | n |",
+                "|---|---|---|---|---|---|",
+                *(
+                    f"| {r['task']} | {r['metric']} | {r['run'][:20]} | {r['value']:.4g} | {r['stderr']:.2g} | {r['n']} |"
+                    for r in scores
+                ),
+            ]
+        ),
+    )
     address = publish_report(mill)
     show_link("report", Path(address).as_uri() if mill.store.is_local else address, "The report of this run")
     return address

@@ -33,15 +33,24 @@ STAGES = ("crawl", "extract", "annotate", "sign", "match", "select", "tokenizer"
 class Mill:
     """Makes a recipe's artifacts, in the order of ``STAGES``."""
 
-    def __init__(self, recipe: Recipe, make_parts: MakeParts = one_by_one, report: Report = SILENT, fresh_crawl: bool = False,
-                 run_id: str = "") -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        make_parts: MakeParts = one_by_one,
+        report: Report = SILENT,
+        fresh_crawl: bool = False,
+        run_id: str = "",
+    ) -> None:
         self.recipe, self.store, self.fresh_crawl = recipe, Store(recipe.store), fresh_crawl
         self._make_parts, self._report = make_parts, report
         self._run = log.resume_run(self.store, run_id) if run_id else log.new_run(recipe.name)
 
     @cached_property
     def _crawls(self) -> dict[str, Crawl]:
-        return {name: crawl_to_use(self.store, source.crawl, name, self.fresh_crawl) for name, source in self.recipe.sources.items()}
+        return {
+            name: crawl_to_use(self.store, source.crawl, name, self.fresh_crawl)
+            for name, source in self.recipe.sources.items()
+        }
 
     def stages(self, name: str) -> Sequence[Stage]:
         """The stage objects of one name: one a source up to ``sign``, then one. Raises MissingArtifact before the crawl."""
@@ -53,29 +62,48 @@ class Mill:
         if name in ("annotate", "sign"):
             documents = {stage.subject: Input.of(stage.ref) for stage in self.stages("extract")}
             if name == "annotate":
-                return [Annotate(store, recipe.annotate, {"documents": entry}, source) for source, entry in documents.items()]
+                return [
+                    Annotate(store, recipe.annotate, {"documents": entry}, source)
+                    for source, entry in documents.items()
+                ]
             return [Sign(store, recipe.sign, {"documents": entry}, source) for source, entry in documents.items()]
         builders: dict[str, Callable[[], Stage]] = {
-            "match": lambda: Match(store, recipe.match_settings(), self._inputs(documents="extract", signatures="sign")),
-            "select": lambda: Select(store, recipe.select_settings(), self._inputs(documents="extract", signals="annotate", duplicates="match")),
+            "match": lambda: Match(
+                store, recipe.match_settings(), self._inputs(documents="extract", signatures="sign")
+            ),
+            "select": lambda: Select(
+                store,
+                recipe.select_settings(),
+                self._inputs(documents="extract", signals="annotate", duplicates="match"),
+            ),
             "tokenizer": lambda: TrainTokenizer(store, recipe.tokenizer, self._inputs(corpus="select")),
             "pack": lambda: Pack(store, recipe.pack, self._inputs(corpus="select", tokenizer="tokenizer")),
-            "pretrain": lambda: Pretrain(store, recipe.pretrain_settings(), self._inputs(tokens="pack", tokenizer="tokenizer")),
-            "evaluate": lambda: Evaluate(store, recipe.evaluate, self._inputs(
-                corpus="select", tokenizer="tokenizer", tokens="pack", checkpoint="pretrain")),
+            "pretrain": lambda: Pretrain(
+                store, recipe.pretrain_settings(), self._inputs(tokens="pack", tokenizer="tokenizer")
+            ),
+            "evaluate": lambda: Evaluate(
+                store,
+                recipe.evaluate,
+                self._inputs(corpus="select", tokenizer="tokenizer", tokens="pack", checkpoint="pretrain"),
+            ),
         }
         return [builders[name]()]
 
     def _pages(self, source: str) -> Input:
         manifest = complete(self.store, self._crawls[source].ref)
         if manifest is None:
-            raise MissingArtifact(f"the source {source} has not been crawled yet: run gristmill crawl or gristmill run first")
+            raise MissingArtifact(
+                f"the source {source} has not been crawled yet: run gristmill crawl or gristmill run first"
+            )
         return content_input(manifest)
 
     def _inputs(self, **names: str) -> dict[str, Input]:
         """Input name -> stage name, as inputs; a stage with several subjects gives ``name/subject`` each."""
-        return {f"{name}/{stage.subject}" if stage.subject else name: Input.of(stage.ref)
-                for name, stage_name in names.items() for stage in self.stages(stage_name)}
+        return {
+            f"{name}/{stage.subject}" if stage.subject else name: Input.of(stage.ref)
+            for name, stage_name in names.items()
+            for stage in self.stages(stage_name)
+        }
 
     def make(self, name: str) -> list[Manifest]:
         """Makes or reuses a stage's artifacts and shows them in the catalog."""
@@ -83,7 +111,9 @@ class Mill:
         with self._demo_sites(stages) if name == "crawl" else ExitStack():
             manifests = run_stages(stages, self._make_parts, self._report)
         if name == "select" and sum(manifest.counts.kept for manifest in manifests) == 0:
-            raise GristmillError("the corpus is empty: no document was kept; see why with gristmill sql \"FROM funnel\", then loosen the policy")
+            raise GristmillError(
+                'the corpus is empty: no document was kept; see why with gristmill sql "FROM funnel", then loosen the policy'
+            )
         log.note_stage(self.store, self._run, [manifest.ref for manifest in manifests])
         return manifests
 

@@ -22,7 +22,19 @@ def pretrain(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, run_id:
     mill = mill_of(config, recipe, run_id)
     make(mill, "pretrain")
     (stage,) = mill.stages("pretrain")
-    found = rows(mill.store, "SELECT step, max(value) FILTER (WHERE name = 'loss') AS loss, max(value) FILTER (WHERE name = 'validation_loss') AS held_out "
-                             "FROM metrics WHERE run = ? GROUP BY step HAVING held_out IS NOT NULL ORDER BY step", [stage.ref.key])
-    show_summary("training", "\n".join(["| step | loss | held out |", "|---|---|---|", *(
-        f"| {r['step']:,} | {r['loss']:.3f} | {r['held_out']:.3f} |" for r in found)]))
+    found = rows(
+        mill.store,
+        "SELECT step, max(value) FILTER (WHERE name = 'loss') AS loss, max(value) FILTER (WHERE name = 'validation_loss') AS held_out "
+        "FROM metrics WHERE run = ? GROUP BY step HAVING held_out IS NOT NULL ORDER BY step",
+        [stage.ref.key],
+    )
+    show_summary(
+        "training",
+        "\n".join(
+            [
+                "| step | loss | held out |",
+                "|---|---|---|",
+                *(f"| {r['step']:,} | {r['loss']:.3f} | {r['held_out']:.3f} |" for r in found),
+            ]
+        ),
+    )

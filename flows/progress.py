@@ -35,9 +35,14 @@ class Terminal(Report):
 
     def __init__(self) -> None:
         self.console = Console(highlight=False)
-        self._bars = Progress(TextColumn("{task.fields[title]}", table_column=Column(width=20)), BarColumn(bar_width=24),
-                              TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True)), TimeElapsedColumn(),
-                              console=self.console, transient=True)
+        self._bars = Progress(
+            TextColumn("{task.fields[title]}", table_column=Column(width=20)),
+            BarColumn(bar_width=24),
+            TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True)),
+            TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+        )
         self._tasks: dict[str, TaskID] = {}
         self._said: dict[str, float] = {}
         self._guard = threading.Lock()
@@ -53,7 +58,9 @@ class Terminal(Report):
     def stage_starts(self, stage: Stage, parts: int, reused: int) -> None:
         with self._guard:
             found = f", {reused} there already" if reused else ""
-            self._tasks[stage.title] = self._bars.add_task(f"{parts} part{'s' * (parts != 1)}{found}", total=parts, completed=reused, title=stage.title)
+            self._tasks[stage.title] = self._bars.add_task(
+                f"{parts} part{'s' * (parts != 1)}{found}", total=parts, completed=reused, title=stage.title
+            )
             self._said[stage.title] = time.monotonic()
 
     def part_done(self, stage: Stage, part: str) -> None:
@@ -77,4 +84,6 @@ class Terminal(Report):
             documents += f", {counts.failed:,} failed" if counts.failed else ""
             what = "[dim]there already[/dim]" if reused else duration_text(seconds)
             mark = "[dim]=[/dim]" if reused else "[green]✓[/green]"
-            self.console.print(f"{mark} {stage.title:<19} {documents:<38} {size_text(manifest.bytes):>8}  {what}", soft_wrap=True)
+            self.console.print(
+                f"{mark} {stage.title:<19} {documents:<38} {size_text(manifest.bytes):>8}  {what}", soft_wrap=True
+            )

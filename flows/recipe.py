@@ -33,7 +33,9 @@ class Source(BaseModel):
     policy: str = Field("", description="name of the policy that its documents must pass; empty for none")
     weight: float = Field(1.0, ge=0, description="share of the training mixture, any scale; 0 keeps it out of training")
     priority: int = Field(0, description="which source's copy survives among duplicates: the highest")
-    demo_site: Literal["", "works", "reference"] = Field("", description="built-in site to serve on loopback, at the seed's port, during the crawl")
+    demo_site: Literal["", "works", "reference"] = Field(
+        "", description="built-in site to serve on loopback, at the seed's port, during the crawl"
+    )
     demo_limit: int | None = Field(None, ge=1, description="serve only so many works or modules of the built-in site")
 
 
@@ -45,7 +47,9 @@ class Recipe(BaseModel):
     store: str = Field("data", description="where artifacts live: a folder, or a URL such as s3://bucket/prefix")
     workers: int = Field(2, ge=1, description="parts made at once, each in a process of its own")
     sources: dict[str, Source] = Field(min_length=1, description="name -> source of text")
-    policies: dict[str, tuple[Rule, ...]] = Field(default={}, description="name -> rules that documents must pass, in order")
+    policies: dict[str, tuple[Rule, ...]] = Field(
+        default={}, description="name -> rules that documents must pass, in order"
+    )
     extract: ExtractSettings = Field(default=ExtractSettings(), description="pages to text")
     annotate: AnnotateSettings = Field(default=AnnotateSettings(), description="text to signals")
     sign: SignSettings = Field(default=SignSettings(), description="text to signatures")
@@ -61,7 +65,9 @@ class Recipe(BaseModel):
         for name, source in self.sources.items():
             if source.policy and source.policy not in self.policies:
                 known = difflib.get_close_matches(source.policy, self.policies, n=1, cutoff=0) or ["(none is defined)"]
-                raise ValueError(f"sources.{name}.policy is {source.policy}, which is no policy of this recipe; the nearest is {known[0]}")
+                raise ValueError(
+                    f"sources.{name}.policy is {source.policy}, which is no policy of this recipe; the nearest is {known[0]}"
+                )
         return self
 
     @property
@@ -76,7 +82,9 @@ class Recipe(BaseModel):
 
     def match_settings(self) -> MatchSettings:
         """The match settings with the sources' priorities."""
-        return self.match.model_copy(update={"priority": {name: source.priority for name, source in self.sources.items()}})
+        return self.match.model_copy(
+            update={"priority": {name: source.priority for name, source in self.sources.items()}}
+        )
 
     def pretrain_settings(self) -> PretrainSettings:
         """The training settings with the sources' weights where no other mixture is given."""

@@ -23,8 +23,18 @@ STOP_SECONDS = 15
 
 def server_environment(project: Path, port: int) -> dict[str, str]:
     """The environment of server, workers and clients: they must agree on the address."""
-    quiet = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false"}
-    return {**os.environ, **quiet, "PREFECT_API_URL": f"http://{HOST}:{port}/api", "PROJECT_DIR": str(project), "PREFECT_LOGGING_LEVEL": "INFO"}
+    quiet = {
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    }
+    return {
+        **os.environ,
+        **quiet,
+        "PREFECT_API_URL": f"http://{HOST}:{port}/api",
+        "PROJECT_DIR": str(project),
+        "PREFECT_LOGGING_LEVEL": "INFO",
+    }
 
 
 def prefect(*arguments: str) -> list[str]:
@@ -38,7 +48,9 @@ def start_server(environment: dict[str, str], port: int, log: Path) -> subproces
         if probe.connect_ex((HOST, port)) == 0:
             raise GristmillError(f"port {port} is in use: end what listens there, or choose another with --port")
     with log.open("ab") as out:
-        server = subprocess.Popen(prefect("server", "start", "--host", HOST, "--port", str(port)), env=environment, stdout=out, stderr=out)
+        server = subprocess.Popen(
+            prefect("server", "start", "--host", HOST, "--port", str(port)), env=environment, stdout=out, stderr=out
+        )
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
         try:
@@ -53,8 +65,15 @@ def start_server(environment: dict[str, str], port: int, log: Path) -> subproces
 def deploy(environment: dict[str, str], project: Path) -> None:
     """Creates the work pools and deploys everything in prefect.yaml. Raises GristmillError."""
     for pool in POOLS:
-        subprocess.run(prefect("work-pool", "create", pool, "--type", "process", "--overwrite"), env=environment, check=False, capture_output=True)
-    done = subprocess.run(prefect("deploy", "--all"), env=environment, cwd=project, capture_output=True, text=True, check=False)
+        subprocess.run(
+            prefect("work-pool", "create", pool, "--type", "process", "--overwrite"),
+            env=environment,
+            check=False,
+            capture_output=True,
+        )
+    done = subprocess.run(
+        prefect("deploy", "--all"), env=environment, cwd=project, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         raise GristmillError(f"the deployments were not accepted: {(done.stderr or done.stdout).strip()[-500:]}")
 
@@ -62,8 +81,15 @@ def deploy(environment: dict[str, str], project: Path) -> None:
 def start_workers(environment: dict[str, str], log: Path) -> list[subprocess.Popen[bytes]]:
     """One process worker a pool."""
     with log.open("ab") as out:
-        return [subprocess.Popen(prefect("worker", "start", "--pool", pool, "--name", f"gristmill-{pool}"), env=environment, stdout=out, stderr=out)
-                for pool in POOLS]
+        return [
+            subprocess.Popen(
+                prefect("worker", "start", "--pool", pool, "--name", f"gristmill-{pool}"),
+                env=environment,
+                stdout=out,
+                stderr=out,
+            )
+            for pool in POOLS
+        ]
 
 
 def stop(processes: list[subprocess.Popen[bytes]]) -> None:
@@ -88,8 +114,11 @@ def serve_ui(project: Path, port: int, console: Console) -> None:
     try:
         deploy(environment, project)
         workers = start_workers(environment, log)
-        console.print(f"Prefect UI: http://{HOST}:{port}   (log: {log}; end with Ctrl-C)\n"
-                      f"Runs from another terminal show there after: export PREFECT_API_URL=http://{HOST}:{port}/api", soft_wrap=True)
+        console.print(
+            f"Prefect UI: http://{HOST}:{port}   (log: {log}; end with Ctrl-C)\n"
+            f"Runs from another terminal show there after: export PREFECT_API_URL=http://{HOST}:{port}/api",
+            soft_wrap=True,
+        )
         server.wait()
     except KeyboardInterrupt:
         console.print("Stopping.")

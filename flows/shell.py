@@ -49,7 +49,7 @@ def show(result: pa.Table, fmt: str) -> None:
     elif fmt == "parquet":
         pa.parquet.write_table(result, sys.stdout.buffer)
     elif fmt == "json":
-        import json  # noqa: PLC0415 (only here)
+        import json
 
         sys.stdout.write(json.dumps(result.to_pylist(), default=str, ensure_ascii=False, indent=1) + "\n")
     else:
@@ -66,7 +66,9 @@ def _print_table(result: pa.Table) -> None:
         table.add_row(*(_cell(value) for value in row.values()))
     console.print(table)
     if result.num_rows > SHOWN_ROWS:
-        console.print(f"[dim]{SHOWN_ROWS} of {result.num_rows:,} rows; all of them with --format csv, json or parquet[/dim]")
+        console.print(
+            f"[dim]{SHOWN_ROWS} of {result.num_rows:,} rows; all of them with --format csv, json or parquet[/dim]"
+        )
 
 
 def _cell(value: object) -> str:
@@ -82,12 +84,16 @@ def _cell(value: object) -> str:
 def shell(store: Store, as_of: str | None) -> None:
     """Reads queries that end in a semicolon and prints their answers, until the end of input."""
     with contextlib.suppress(ImportError, OSError):
-        import readline  # noqa: PLC0415 (not everywhere)
+        import readline
 
         readline.read_history_file(HISTORY)
     with connect(store, as_of) as connection:
-        views = [name for (name,) in connection.sql(
-            "SELECT table_name FROM information_schema.tables WHERE table_schema = 'main' ORDER BY ALL").fetchall()]
+        views = [
+            name
+            for (name,) in connection.sql(
+                "SELECT table_name FROM information_schema.tables WHERE table_schema = 'main' ORDER BY ALL"
+            ).fetchall()
+        ]
         sys.stdout.write(f"Views: {', '.join(views)}.\nEnd a query with a semicolon; leave with Ctrl-D.\n")
         pending = ""
         while True:
@@ -102,6 +108,6 @@ def shell(store: Store, as_of: str | None) -> None:
                     sys.stdout.write(f"{error}\n")
                 pending = ""
     with contextlib.suppress(ImportError, OSError):
-        import readline  # noqa: PLC0415
+        import readline
 
         readline.write_history_file(HISTORY)

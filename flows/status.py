@@ -15,7 +15,10 @@ from warehouse.errors import CorruptPart, MissingArtifact
 
 def print_status(mill: Mill, console: Console) -> None:
     """A line for each artifact of the recipe, in the order in which they are made."""
-    spent = {row["key"]: row for row in rows(mill.store, "SELECT key, sum(wall_s) AS wall FROM work WHERE part IS NOT NULL GROUP BY key")}
+    spent = {
+        row["key"]: row
+        for row in rows(mill.store, "SELECT key, sum(wall_s) AS wall FROM work WHERE part IS NOT NULL GROUP BY key")
+    }
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("stage", "state", "key", "kept of in", "size", "time"):
         table.add_column(name, justify="right" if name in ("kept of in", "size", "time") else "left")
@@ -35,8 +38,14 @@ def print_status(mill: Mill, console: Console) -> None:
                 continue
             counts = manifest.counts
             wall = spent.get(manifest.key, {}).get("wall")
-            table.add_row(stage.title, "[green]made[/green]", manifest.key[:12], f"{counts.kept:,} of {counts.documents_in:,}" if counts.documents_in else "",
-                          size_text(manifest.bytes), duration_text(wall) if wall is not None else "")
+            table.add_row(
+                stage.title,
+                "[green]made[/green]",
+                manifest.key[:12],
+                f"{counts.kept:,} of {counts.documents_in:,}" if counts.documents_in else "",
+                size_text(manifest.bytes),
+                duration_text(wall) if wall is not None else "",
+            )
     console.print(table)
     console.print(f"{to_make} to make: gristmill run" if to_make else "Everything is made.")
 

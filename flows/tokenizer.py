@@ -22,7 +22,21 @@ def tokenizer(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, run_id
     mill = mill_of(config, recipe, run_id)
     make(mill, "tokenizer")
     make(mill, "pack")
-    found = rows(mill.store, "SELECT source, split, count(*) AS documents, sum(length)::BIGINT AS tokens, sum(n_bytes) / sum(length) AS per "
-                             "FROM token_spans GROUP BY ALL ORDER BY ALL")
-    show_summary("tokens", "\n".join(["| source | split | documents | tokens | bytes a token |", "|---|---|---|---|---|", *(
-        f"| {r['source']} | {r['split']} | {r['documents']:,} | {r['tokens']:,} | {r['per']:.2f} |" for r in found)]))
+    found = rows(
+        mill.store,
+        "SELECT source, split, count(*) AS documents, sum(length)::BIGINT AS tokens, sum(n_bytes) / sum(length) AS per "
+        "FROM token_spans GROUP BY ALL ORDER BY ALL",
+    )
+    show_summary(
+        "tokens",
+        "\n".join(
+            [
+                "| source | split | documents | tokens | bytes a token |",
+                "|---|---|---|---|---|",
+                *(
+                    f"| {r['source']} | {r['split']} | {r['documents']:,} | {r['tokens']:,} | {r['per']:.2f} |"
+                    for r in found
+                ),
+            ]
+        ),
+    )

@@ -9,8 +9,15 @@ from models.transformer import Decoder
 
 
 @torch.inference_mode()
-def generate(model: Decoder, prompt: list[int], length: int, temperature: float = 1.0, top_k: int = 0, seed: int = 0,
-             stop: int | None = None) -> list[int]:
+def generate(
+    model: Decoder,
+    prompt: list[int],
+    length: int,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    seed: int = 0,
+    stop: int | None = None,
+) -> list[int]:
     """Up to ``length`` tokens that follow ``prompt``; ``temperature`` 0 is greedy, ``top_k`` 0 is no cut.
 
     Past the context length the window moves on by half.
@@ -29,12 +36,12 @@ def generate(model: Decoder, prompt: list[int], length: int, temperature: float 
             states, cache = model.hidden(torch.tensor([[token]]), cache)
             logits = _logits(model, states)
         else:
-            logits, cache = _start(model, tokens[-model.arch.context // 2:])
-    return tokens[len(prompt):]
+            logits, cache = _start(model, tokens[-model.arch.context // 2 :])
+    return tokens[len(prompt) :]
 
 
 def _start(model: Decoder, tokens: list[int]) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-    states, cache = model.hidden(torch.tensor([tokens[-model.arch.context:]]))
+    states, cache = model.hidden(torch.tensor([tokens[-model.arch.context :]]))
     return _logits(model, states), cache
 
 

@@ -52,14 +52,16 @@ class NGram:
         raw: list[tuple[Ids, Ids]] = []
         ids = np.zeros(len(stream), dtype=np.int64)  # ids[i]: the n-gram of the current order that ends at i
         for length in range(1, order + 1):
-            previous = np.roll(ids, 1)[length - 1:] if length > 1 else np.zeros(len(stream), dtype=np.int64)
-            keys = previous * vocabulary + stream[length - 1:]
+            previous = np.roll(ids, 1)[length - 1 :] if length > 1 else np.zeros(len(stream), dtype=np.int64)
+            keys = previous * vocabulary + stream[length - 1 :]
             distinct, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
             raw.append((distinct, counts.astype(np.int64)))
             self.ids.append(distinct)
             ids = np.concatenate([np.zeros(length - 1, dtype=np.int64), inverse])
-        self.levels = [_Level(keys, self._continuation(raw, n) if n + 1 < order else counts, vocabulary)
-                       for n, (keys, counts) in enumerate(raw)]
+        self.levels = [
+            _Level(keys, self._continuation(raw, n) if n + 1 < order else counts, vocabulary)
+            for n, (keys, counts) in enumerate(raw)
+        ]
 
     def _continuation(self, raw: list[tuple[Ids, Ids]], n: int) -> Ids:
         """How many different tokens precede each (n+1)-gram: its suffix in every (n+2)-gram, counted once."""

@@ -50,7 +50,7 @@ class Network:
         windows = [(index, start) for index, tokens in enumerate(documents) for start in self._starts(len(tokens) - 1)]
         windows.sort(key=lambda w: (min(len(documents[w[0]]) - 1 - w[1], self.model.arch.context), w))
         for first in range(0, len(windows), self.batch):
-            self._score_windows(windows[first: first + self.batch], documents, out)
+            self._score_windows(windows[first : first + self.batch], documents, out)
         return out
 
     def _starts(self, predicted: int) -> list[int]:
@@ -60,7 +60,7 @@ class Network:
     @torch.inference_mode()
     def _score_windows(self, windows: list[tuple[int, int]], documents: list[Tokens], out: list[Scored]) -> None:
         context = self.model.arch.context
-        pieces = [documents[index][start: start + context + 1] for index, start in windows]
+        pieces = [documents[index][start : start + context + 1] for index, start in windows]
         ids = torch.zeros(len(pieces), max(len(piece) for piece in pieces) - 1, dtype=torch.int64)
         targets = torch.zeros_like(ids)
         for row, piece in enumerate(pieces):
@@ -74,8 +74,8 @@ class Network:
             length = len(pieces[row]) - 1
             # A later window scores again what an earlier one saw; the one with more context wins.
             new = 0 if start == 0 else max(0, self._end_before(len(documents[index]) - 1, start) - start)
-            out[index].log_probability[start + new: start + length] = nats[row, new:length].double().numpy()
-            out[index].greedy[start + new: start + length] = chosen[row, new:length].numpy()
+            out[index].log_probability[start + new : start + length] = nats[row, new:length].double().numpy()
+            out[index].greedy[start + new : start + length] = chosen[row, new:length].numpy()
 
     def _end_before(self, predicted: int, start: int) -> int:
         """Where the window before the one at ``start`` ended."""

@@ -46,7 +46,7 @@ class Architecture:
 def has_bf16(device: torch.device) -> bool:
     """Whether the hardware multiplies bfloat16 natively; an emulation is several times slower than float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
@@ -66,7 +66,9 @@ class Attention(nn.Module):
         if past is not None:
             k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
         # With a past only single positions are asked for, and those see everything.
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=past is None, dropout_p=self.dropout if self.training else 0.0)
+        y = F.scaled_dot_product_attention(
+            q, k, v, is_causal=past is None, dropout_p=self.dropout if self.training else 0.0
+        )
         return self.out(y.transpose(1, 2).reshape(batch, time, width)), (k, v)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -12,8 +12,18 @@ from matplotlib.figure import Figure
 
 PALETTE = ("#2f6f8f", "#d98032", "#6a9f58", "#a05195", "#b0413e", "#777777")
 INK, FAINT = "#333333", "#d9d9d6"
-mpl.rcParams.update({"svg.hashsalt": "gristmill", "font.size": 9, "svg.fonttype": "none", "axes.edgecolor": FAINT, "axes.labelcolor": INK,
-                     "xtick.color": INK, "ytick.color": INK, "font.family": "sans-serif"})
+mpl.rcParams.update(
+    {
+        "svg.hashsalt": "gristmill",
+        "font.size": 9,
+        "svg.fonttype": "none",
+        "axes.edgecolor": FAINT,
+        "axes.labelcolor": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "font.family": "sans-serif",
+    }
+)
 
 
 def _axes(width: float, height: float) -> tuple[Figure, Axes]:
@@ -27,11 +37,17 @@ def _svg(figure: Figure) -> str:
     out = io.StringIO()
     figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = out.getvalue()
-    return text[text.index("<svg"):]
+    return text[text.index("<svg") :]
 
 
-def bars(labels: Sequence[str], values: Sequence[float], unit: str, texts: Sequence[str], errors: Sequence[float] | None = None,
-         highlight: Sequence[bool] | None = None) -> str:
+def bars(
+    labels: Sequence[str],
+    values: Sequence[float],
+    unit: str,
+    texts: Sequence[str],
+    errors: Sequence[float] | None = None,
+    highlight: Sequence[bool] | None = None,
+) -> str:
     """Horizontal bars, first on top, each with its figure beside it."""
     figure, axes = _axes(7.2, 0.5 + 0.28 * len(labels))
     colors = [PALETTE[1] if lit else PALETTE[0] for lit in (highlight or [False] * len(labels))]
@@ -76,14 +92,24 @@ def counts(sizes: Sequence[int], numbers: Sequence[int], label: str, unit: str) 
     return _svg(figure)
 
 
-def curves(lines: dict[str, tuple[Sequence[float], Sequence[float]]], levels: dict[str, float], xlabel: str, ylabel: str) -> str:
+def curves(
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], levels: dict[str, float], xlabel: str, ylabel: str
+) -> str:
     """Lines over steps, with horizontal levels to compare with."""
     figure, axes = _axes(7.2, 3.2)
     for (name, (x, y)), color in zip(lines.items(), PALETTE, strict=False):
         axes.plot(x, y, color=color, lw=1.5, label=name, marker="o" if len(x) < 20 else None, ms=4)
     for name, level in levels.items():
         axes.axhline(level, color=PALETTE[5], ls=":", lw=1)
-        axes.text(1.0, level, f" {name} {level:.2f}", transform=axes.get_yaxis_transform(), va="center", fontsize=7.5, color=INK)
+        axes.text(
+            1.0,
+            level,
+            f" {name} {level:.2f}",
+            transform=axes.get_yaxis_transform(),
+            va="center",
+            fontsize=7.5,
+            color=INK,
+        )
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     axes.legend(frameon=False)

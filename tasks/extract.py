@@ -34,7 +34,9 @@ class ExtractSettings(StageSettings):
     """How main text is taken out of a page."""
 
     extractor: Literal["trafilatura", "resiliparse"] = Field(
-        "trafilatura", description="trafilatura (best text, about 60 pages a second and core) or resiliparse (10 times as fast)")
+        "trafilatura",
+        description="trafilatura (best text, about 60 pages a second and core) or resiliparse (10 times as fast)",
+    )
     min_chars: int = Field(1, ge=1, description="shortest text, in characters, that is a document")
     max_html_bytes: int = Field(8 << 20, ge=1, description="largest page, in bytes, that is parsed")
     part_bytes: int = Field(16 << 20, ge=1, description="bytes of HTML to aim at in a part")
@@ -77,19 +79,33 @@ def doc_id_of(url: str, text: str) -> str:
 
 def decode(body: bytes, content_type: str) -> str:
     """The page as text: charset from HTTP, else from meta tags or detection (resiliparse)."""
-    declared = next((p.split("=", 1)[1].strip(" \"'") for p in content_type.split(";")[1:] if p.strip().lower().startswith("charset=")), "")
+    declared = next(
+        (
+            p.split("=", 1)[1].strip(" \"'")
+            for p in content_type.split(";")[1:]
+            if p.strip().lower().startswith("charset=")
+        ),
+        "",
+    )
     with contextlib.suppress(LookupError):
         if declared:
             return str(bytes_to_str(body, declared))
-    return str(bytes_to_str(body, detect_encoding(body, html5_compatible=True)))
+    return str(bytes_to_str(body, detect_encoding(body, html5_compatible=True) or "utf-8"))
 
 
 def by_trafilatura(html: str, url: str) -> Extracted:
     """Main text by trafilatura's fast mode, without its process-wide duplicate memory."""
-    from trafilatura import bare_extraction  # noqa: PLC0415 (half a second that readers of this module need not pay)
+    from trafilatura import bare_extraction
 
-    found = bare_extraction(html, url=url, fast=True, deduplicate=False, include_comments=False, with_metadata=True,
-                            date_extraction_params={"extensive_search": False, "original_date": True, "max_date": LATEST_DATE})
+    found = bare_extraction(
+        html,
+        url=url,
+        fast=True,
+        deduplicate=False,
+        include_comments=False,
+        with_metadata=True,
+        date_extraction_params={"extensive_search": False, "original_date": True, "max_date": LATEST_DATE},
+    )
     if found is None or isinstance(found, dict):
         return Extracted(None, "", None)
     return Extracted(found.title, found.text or "", found.date)
@@ -98,7 +114,9 @@ def by_trafilatura(html: str, url: str) -> Extracted:
 def by_resiliparse(html: str, url: str) -> Extracted:
     """Main text by resiliparse's main-content heuristics, without comments."""
     tree = HTMLTree.parse(html)
-    return Extracted(tree.title or None, extract_plain_text(tree, main_content=True, comments=False, alt_texts=False), None)
+    return Extracted(
+        tree.title or None, extract_plain_text(tree, main_content=True, comments=False, alt_texts=False), None
+    )
 
 
 EXTRACTORS = {"trafilatura": by_trafilatura, "resiliparse": by_resiliparse}
@@ -134,7 +152,10 @@ class Extract(Stage):
                 refused.append(refusal)
                 rule = refusal["rule"] if refusal["verdict"] == "removed" else "failed"
                 funnel[rule] = [funnel[rule][0] + 1, funnel[rule][1] + page.body_bytes]
-        for name, rows, schema in (("documents", documents, schemas.DOCUMENTS), ("decisions", refused, schemas.DECISIONS)):
+        for name, rows, schema in (
+            ("documents", documents, schemas.DOCUMENTS),
+            ("decisions", refused, schemas.DECISIONS),
+        ):
             writer.table(name, pa.Table.from_pylist(sorted(rows, key=lambda row: str(row["doc_id"])), schema=schema))
         failed = sum(row["verdict"] == "failed" for row in refused)
         counts = Counts(documents_in=len(mine), kept=len(documents), removed=len(refused) - failed, failed=failed)
@@ -142,13 +163,26 @@ class Extract(Stage):
 
     def _pages(self) -> list[Page]:
         """The successful responses of the crawl, one a final URL, whatever the order in which they came."""
-        table = read_tables(self.store, self.inputs["pages"].ref, "pages",
-                            ["final_url", "status", "content_type", "body_bytes", "digest", "warc_path", "warc_offset"])
+        table = read_tables(
+            self.store,
+            self.inputs["pages"].ref,
+            "pages",
+            ["final_url", "status", "content_type", "body_bytes", "digest", "warc_path", "warc_offset"],
+        )
         table = table.filter(pc.fill_null(pc.equal(table["status"], OK), False))
         rows = sorted(table.to_pylist(), key=lambda row: (row["final_url"], row["digest"]))
         distinct = {row["final_url"]: row for row in rows}
-        return [Page(row["final_url"], row["content_type"] or "", row["body_bytes"], row["digest"], row["warc_path"], row["warc_offset"])
-                for row in distinct.values()]
+        return [
+            Page(
+                row["final_url"],
+                row["content_type"] or "",
+                row["body_bytes"],
+                row["digest"],
+                row["warc_path"],
+                row["warc_offset"],
+            )
+            for row in distinct.values()
+        ]
 
     def _bodies(self, pages: list[Page]) -> Iterator[tuple[Page, bytes]]:
         """The archived bodies, file by file, in the order of their offsets."""
@@ -156,7 +190,9 @@ class Extract(Stage):
         files = {f"{ref.folder}/{file.path}": file for file in load(self.store, ref).files("warc")}
         for path in sorted({page.warc_path for page in pages}):
             with verified_path(self.store, ref, files[path]).open("rb") as stream:
-                for page in sorted((page for page in pages if page.warc_path == path), key=lambda page: page.warc_offset):
+                for page in sorted(
+                    (page for page in pages if page.warc_path == path), key=lambda page: page.warc_offset
+                ):
                     stream.seek(page.warc_offset)
                     record = next(iter(ArchiveIterator(stream, record_types=WarcRecordType.response)))
                     yield page, record.reader.read()
@@ -179,14 +215,39 @@ class Extract(Stage):
         if len(text) < self.settings.min_chars:
             return None, self._refusal(page, "removed", "no text", len(text), self.settings.min_chars)
         url = canonical_url(page.url)
-        return {"doc_id": doc_id_of(url, text), "url": url, "domain": domain_of(url), "title": found.title, "text": text,
-                "source": self.subject, "published": found.published, "digest": page.digest, "n_chars": len(text),
-                "n_words": len(text.split())}, None
+        return {
+            "doc_id": doc_id_of(url, text),
+            "url": url,
+            "domain": domain_of(url),
+            "title": found.title,
+            "text": text,
+            "source": self.subject,
+            "published": found.published,
+            "digest": page.digest,
+            "n_chars": len(text),
+            "n_words": len(text.split()),
+        }, None
 
-    def _refusal(self, page: Page, verdict: str, rule: str, value: float | None = None, threshold: float | None = None,
-                 detail: str | None = None) -> dict[str, Any]:
-        return {"doc_id": doc_id_of(page.url, ""), "verdict": verdict, "stage": self.name, "rule": rule, "value": value,
-                "threshold": threshold, "url": page.url, "source": self.subject, "detail": detail}
+    def _refusal(
+        self,
+        page: Page,
+        verdict: str,
+        rule: str,
+        value: float | None = None,
+        threshold: float | None = None,
+        detail: str | None = None,
+    ) -> dict[str, Any]:
+        return {
+            "doc_id": doc_id_of(page.url, ""),
+            "verdict": verdict,
+            "stage": self.name,
+            "rule": rule,
+            "value": value,
+            "threshold": threshold,
+            "url": page.url,
+            "source": self.subject,
+            "detail": detail,
+        }
 
 
 @contextlib.contextmanager

@@ -26,7 +26,9 @@ CHECKED_TEXTS = 16  # texts of each part on which the fast encoding is held agai
 class PackSettings(StageSettings):
     """How documents are divided between training and validation."""
 
-    validation_share: float = Field(0.01, gt=0, lt=1, description="share of the documents that is held out, by hash of doc_id")
+    validation_share: float = Field(
+        0.01, gt=0, lt=1, description="share of the documents that is held out, by hash of doc_id"
+    )
 
 
 def is_validation(doc_id: str, share: float) -> bool:
@@ -50,20 +52,36 @@ class Pack(Stage):
     def make(self, part: str, writer: PartWriter, report: Report) -> Made:
         """Encodes the part's documents, each ended by the end-of-text token, into one array a split."""
         codec = Codec.load(self.store, self.inputs["tokenizer"].ref)
-        documents = read_tables(self.store, self.inputs["corpus"].ref, "corpus", ["id", "text", "source"], [part]).to_pylist()
+        documents = read_tables(
+            self.store, self.inputs["corpus"].ref, "corpus", ["id", "text", "source"], [part]
+        ).to_pylist()
         if not codec.agrees_on([document["text"] for document in documents[:CHECKED_TEXTS]]):
             codec.use_stored()
         kind = token_type(codec.size)
         spans: list[dict[str, Any]] = []
         statistics: dict[str, Any] = {"dtype": kind.str, "source": documents[0]["source"] if documents else ""}
         for split in SPLITS:
-            mine = [d for d in documents if is_validation(d["id"], self.settings.validation_share) == (split == "validation")]
+            mine = [
+                d
+                for d in documents
+                if is_validation(d["id"], self.settings.validation_share) == (split == "validation")
+            ]
             pieces: list[npt.NDArray[Any]] = []
             start = 0
             for document in mine:
                 tokens = np.array([*codec.encode(document["text"]), codec.end_of_text], dtype=kind)
-                spans.append({"doc_id": document["id"], "shard": f"{split}/{part}.bin", "start": start, "length": len(tokens), "split": split,
-                              "source": document["source"], "n_bytes": len(document["text"].encode()), "n_words": len(document["text"].split())})
+                spans.append(
+                    {
+                        "doc_id": document["id"],
+                        "shard": f"{split}/{part}.bin",
+                        "start": start,
+                        "length": len(tokens),
+                        "split": split,
+                        "source": document["source"],
+                        "n_bytes": len(document["text"].encode()),
+                        "n_words": len(document["text"].split()),
+                    }
+                )
                 pieces.append(tokens)
                 start += len(tokens)
             writer.bytes(f"{split}/{part}.bin", np.concatenate(pieces).tobytes() if pieces else b"", rows=start)
@@ -105,8 +123,12 @@ class TokenStream:
 
     @cached_property
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return {shard.name: np.memmap(verified_path(self._store, self._ref, self._files[shard.name]), dtype=self._dtype, mode="r")
-                for shard in self.shards}
+        return {
+            shard.name: np.memmap(
+                verified_path(self._store, self._ref, self._files[shard.name]), dtype=self._dtype, mode="r"
+            )
+            for shard in self.shards
+        }
 
     def pieces(self, start: int, length: int) -> list[tuple[str, int, int]]:
         """(shard, start in it, length) of each piece of a range of the stream."""
@@ -119,7 +141,7 @@ class TokenStream:
 
     def read(self, start: int, length: int) -> npt.NDArray[np.int64]:
         """The tokens of a range."""
-        parts = [self._arrays[name][first: first + count] for name, first, count in self.pieces(start, length)]
+        parts = [self._arrays[name][first : first + count] for name, first, count in self.pieces(start, length)]
         return np.concatenate(parts).astype(np.int64)
 
 

@@ -90,7 +90,9 @@ def events(command: list[str], log: Path, environment: dict[str, str] | None = N
     Raises GristmillError with the child's own sentence, or with the log's last line, where it fails.
     """
     with log.open("ab") as errors:
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **(environment or {})})
+        child = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **(environment or {})}
+        )
         try:
             assert child.stdout is not None
             sentence = ""
@@ -108,7 +110,9 @@ def events(command: list[str], log: Path, environment: dict[str, str] | None = N
                 except subprocess.TimeoutExpired:
                     child.kill()
     if status != 0:
-        raise GristmillError(sentence or f"{Path(command[2]).name} ended with status {status}: {_last_line(log)} (all of it in {log})")
+        raise GristmillError(
+            sentence or f"{Path(command[2]).name} ended with status {status}: {_last_line(log)} (all of it in {log})"
+        )
 
 
 def emit(**event: Any) -> None:

@@ -12,9 +12,13 @@ import jinja2
 from tasks import charts
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
-HISTOGRAMS = (("gopher_word_count", "words a document", True), ("gopher_stop_word_count", "distinct stop words (Gopher)", False),
-              ("gopher_duplicate_line_share", "share of duplicate lines (Gopher)", False), ("language_score", "probability of the language", False),
-              ("fineweb_short_line_share", "share of short lines (FineWeb)", False))
+HISTOGRAMS = (
+    ("gopher_word_count", "words a document", True),
+    ("gopher_stop_word_count", "distinct stop words (Gopher)", False),
+    ("gopher_duplicate_line_share", "share of duplicate lines (Gopher)", False),
+    ("language_score", "probability of the language", False),
+    ("fineweb_short_line_share", "share of short lines (FineWeb)", False),
+)
 NAMES = {"baseline-unigram": "unigram", "baseline-bigram": "bigram", "baseline-5-gram": "interpolated 5-gram"}
 
 
@@ -39,49 +43,90 @@ class _Page:
             (_count(self.one("SELECT count(*) FROM corpus")), "documents in the corpus"),
             (_count(tokens), "tokens"),
             (_count(self._statistic("parameters")), "parameters"),
-            (_count(self._statistic("tokens_seen")), "tokens trained on")]
+            (_count(self._statistic("tokens_seen")), "tokens trained on"),
+        ]
 
     def _statistic(self, name: str) -> int:
         """A figure of the training run, from its settings and parts."""
-        query = {"parameters": "SELECT (sum(bytes) // 4)::BIGINT FROM parts WHERE stage = 'pretrain' AND path LIKE '%model.safetensors'",
-                 "tokens_seen": "SELECT (settings->>'steps')::BIGINT * (settings->>'batch')::BIGINT * (settings->>'context')::BIGINT "
-                                "FROM artifacts WHERE stage = 'pretrain'"}[name]
+        query = {
+            "parameters": "SELECT (sum(bytes) // 4)::BIGINT FROM parts WHERE stage = 'pretrain' AND path LIKE '%model.safetensors'",
+            "tokens_seen": "SELECT (settings->>'steps')::BIGINT * (settings->>'batch')::BIGINT * (settings->>'context')::BIGINT "
+            "FROM artifacts WHERE stage = 'pretrain'",
+        }[name]
         return int(self.one(query) or 0)
 
     def scores(self) -> list[dict[str, Any]]:
-        found = self.rows("SELECT *, run NOT LIKE 'baseline-%' AS ours FROM evaluations ORDER BY task, metric, "
-                          "CASE WHEN metric IN ('accuracy', 'next-token accuracy') THEN -value ELSE value END")
-        return [{"task": row["task"], "metric": row["metric"], "ours": row["ours"], "n": f"{row['n']:,}", "value": _figure(row["value"]),
-                 "model": "this model" if row["ours"] else NAMES.get(row["run"], row["run"]), "stderr": _figure(row["stderr"])} for row in found]
+        found = self.rows(
+            "SELECT *, run NOT LIKE 'baseline-%' AS ours FROM evaluations ORDER BY task, metric, "
+            "CASE WHEN metric IN ('accuracy', 'next-token accuracy') THEN -value ELSE value END"
+        )
+        return [
+            {
+                "task": row["task"],
+                "metric": row["metric"],
+                "ours": row["ours"],
+                "n": f"{row['n']:,}",
+                "value": _figure(row["value"]),
+                "model": "this model" if row["ours"] else NAMES.get(row["run"], row["run"]),
+                "stderr": _figure(row["stderr"]),
+            }
+            for row in found
+        ]
 
     def bits(self) -> tuple[str, str]:
         """The picture of bits a byte, and the verdict in words."""
-        found = self.rows("SELECT run, value, stderr FROM evaluations WHERE task = 'held-out text' AND metric = 'bits a byte' ORDER BY value")
+        found = self.rows(
+            "SELECT run, value, stderr FROM evaluations WHERE task = 'held-out text' AND metric = 'bits a byte' ORDER BY value"
+        )
         values = {NAMES.get(row["run"], "this model"): row["value"] for row in found}
         names = [NAMES.get(row["run"], "this model") for row in found]
-        picture = charts.bars(names, [row["value"] for row in found], "bits a byte", [f"{row['value']:.3f}" for row in found],
-                              [0.0 if math.isnan(row["stderr"]) else row["stderr"] for row in found], [name == "this model" for name in names])
+        picture = charts.bars(
+            names,
+            [row["value"] for row in found],
+            "bits a byte",
+            [f"{row['value']:.3f}" for row in found],
+            [0.0 if math.isnan(row["stderr"]) else row["stderr"] for row in found],
+            [name == "this model" for name in names],
+        )
         ours = values.pop("this model")
-        words = [f"{abs(other - ours):.3f} {'fewer' if ours < other else 'more'} than the {name} ({other:.3f})" for name, other in values.items()]
+        words = [
+            f"{abs(other - ours):.3f} {'fewer' if ours < other else 'more'} than the {name} ({other:.3f})"
+            for name, other in values.items()
+        ]
         return picture, f"The model needs {ours:.3f} bits a byte of held-out text: {', '.join(words)}."
 
     def loss(self) -> str:
         run = self.one("SELECT max(run) FROM evaluations WHERE run NOT LIKE 'baseline-%'")
         found = self.rows(f"""SELECT name, step, arg_max(value, "at") AS value FROM metrics
                               WHERE run = '{run}' AND name IN ('loss', 'validation_loss') GROUP BY ALL ORDER BY step""")
-        lines = {label: ([row["step"] for row in found if row["name"] == name], [row["value"] for row in found if row["name"] == name])
-                 for name, label in (("loss", "training batch"), ("validation_loss", "held out"))}
-        levels = {NAMES[row["run"]]: math.log(row["value"]) for row in self.rows(
-            "SELECT run, value FROM evaluations WHERE task = 'held-out text' AND metric = 'perplexity a token' AND run LIKE 'baseline-%'")}
+        lines = {
+            label: (
+                [row["step"] for row in found if row["name"] == name],
+                [row["value"] for row in found if row["name"] == name],
+            )
+            for name, label in (("loss", "training batch"), ("validation_loss", "held out"))
+        }
+        levels = {
+            NAMES[row["run"]]: math.log(row["value"])
+            for row in self.rows(
+                "SELECT run, value FROM evaluations WHERE task = 'held-out text' AND metric = 'perplexity a token' AND run LIKE 'baseline-%'"
+            )
+        }
         return charts.curves(lines, levels, "step", "nats a token")
 
     def funnel(self) -> str:
-        steps = self.rows("SELECT stage, rule, sum(documents_in)::BIGINT AS before, sum(documents_out)::BIGINT AS after "
-                          "FROM funnel WHERE documents_in <> documents_out GROUP BY ALL")
-        order = {rule: i for i, rule in enumerate(dict.fromkeys(row["rule"] for row in self.rows("SELECT rule FROM funnel")))}
+        steps = self.rows(
+            "SELECT stage, rule, sum(documents_in)::BIGINT AS before, sum(documents_out)::BIGINT AS after "
+            "FROM funnel WHERE documents_in <> documents_out GROUP BY ALL"
+        )
+        order = {
+            rule: i for i, rule in enumerate(dict.fromkeys(row["rule"] for row in self.rows("SELECT rule FROM funnel")))
+        }
         left = self.one("SELECT count(*) FROM pages")
         labels, values = ["fetched"], [left]
-        for row in sorted(steps, key=lambda row: (("crawl", "extract", "select").index(row["stage"]), order[row["rule"]])):
+        for row in sorted(
+            steps, key=lambda row: (("crawl", "extract", "select").index(row["stage"]), order[row["rule"]])
+        ):
             left -= row["before"] - row["after"]
             labels.append(f"{row['stage']}: {row['rule']}")
             values.append(left)
@@ -93,12 +138,26 @@ class _Page:
             SELECT source, count(*) AS documents, sum(length)::BIGINT AS tokens, any_value(weight) AS weight
             FROM token_spans JOIN (SELECT id, weight FROM corpus) ON id = doc_id WHERE split = 'train' GROUP BY source ORDER BY weight DESC""")
         seen = self._statistic("tokens_seen")
-        table = [{"source": row["source"], "documents": f"{row['documents']:,}", "tokens": f"{row['tokens']:,}", "weight": f"{row['weight']:.0%}",
-                  "epochs": f"{seen * row['weight'] / row['tokens']:.2f}"} for row in found]
+        table = [
+            {
+                "source": row["source"],
+                "documents": f"{row['documents']:,}",
+                "tokens": f"{row['tokens']:,}",
+                "weight": f"{row['weight']:.0%}",
+                "epochs": f"{seen * row['weight'] / row['tokens']:.2f}",
+            }
+            for row in found
+        ]
         total = sum(row["tokens"] for row in found)
         labels = [f"{row['source']}, {kind}" for row in found for kind in ("corpus", "training")]
         values = [value for row in found for value in (row["tokens"] / total, row["weight"])]
-        return table, charts.bars(labels, values, "share", [f"{value:.0%}" for value in values], highlight=[i % 2 == 1 for i in range(len(values))])
+        return table, charts.bars(
+            labels,
+            values,
+            "share",
+            [f"{value:.0%}" for value in values],
+            highlight=[i % 2 == 1 for i in range(len(values))],
+        )
 
     def histograms(self) -> list[str]:
         bounds = self.rows("""
@@ -106,12 +165,23 @@ class _Page:
             FROM (SELECT unnest(json_extract(settings, '$.policies.*[*]')) AS rule FROM artifacts WHERE stage = 'select')""")
         pictures = []
         for signal, label, log in HISTOGRAMS:
-            found = self.rows(f'SELECT source, list(signals."{signal}" ORDER BY doc_id) AS "values" FROM signals JOIN documents USING (doc_id) GROUP BY source ORDER BY source')
+            found = self.rows(
+                f'SELECT source, list(signals."{signal}" ORDER BY doc_id) AS "values" FROM signals JOIN documents USING (doc_id) GROUP BY source ORDER BY source'
+            )
             drawn = [row["bound"] for row in bounds if row["signal"] == signal and row["bound"] is not None]
             pictures.append(charts.histogram({row["source"]: row["values"] for row in found}, label, log, drawn))
-        clusters = self.rows("SELECT cluster_size AS size, count(DISTINCT cluster_id) AS n FROM duplicates GROUP BY ALL ORDER BY ALL")
+        clusters = self.rows(
+            "SELECT cluster_size AS size, count(DISTINCT cluster_id) AS n FROM duplicates GROUP BY ALL ORDER BY ALL"
+        )
         if clusters:
-            pictures.append(charts.counts([row["size"] for row in clusters], [row["n"] for row in clusters], "documents in a duplicate cluster", "clusters"))
+            pictures.append(
+                charts.counts(
+                    [row["size"] for row in clusters],
+                    [row["n"] for row in clusters],
+                    "documents in a duplicate cluster",
+                    "clusters",
+                )
+            )
         return pictures
 
     def cost(self) -> list[dict[str, str]]:
@@ -121,8 +191,17 @@ class _Page:
             FROM artifacts a JOIN work w ON w.key = a.key AND w.part IS NOT NULL
             JOIN (SELECT stage, sum(bytes) AS bytes FROM artifacts GROUP BY stage) b ON b.stage = a.stage
             GROUP BY a.stage ORDER BY min(w.started_at)""")
-        return [{"stage": row["stage"], "parts": f"{row['parts']:,}", "wall": f"{row['wall']:,.1f} s", "cpu": f"{row['cpu']:,.1f} s",
-                 "memory": f"{row['memory'] / 1e6:,.0f} MB", "stored": f"{row['stored'] / 1e6:,.1f} MB"} for row in found]
+        return [
+            {
+                "stage": row["stage"],
+                "parts": f"{row['parts']:,}",
+                "wall": f"{row['wall']:,.1f} s",
+                "cpu": f"{row['cpu']:,.1f} s",
+                "memory": f"{row['memory'] / 1e6:,.0f} MB",
+                "stored": f"{row['stored'] / 1e6:,.1f} MB",
+            }
+            for row in found
+        ]
 
 
 def render(connection: duckdb.DuckDBPyConnection, name: str) -> str:
@@ -132,12 +211,23 @@ def render(connection: duckdb.DuckDBPyConnection, name: str) -> str:
     mixture, shares = page.mixture()
     template = jinja2.Environment(autoescape=True).from_string(TEMPLATE.read_text())
     return template.render(
-        name=name, run=page.one("SELECT max(run) FROM runs") or "", cards=page.cards(), bits=bits, verdict=verdict, scores=page.scores(),
-        samples=page.rows("FROM samples"), loss=page.loss(), funnel=page.funnel(), mixture=mixture, shares=shares,
-        histograms=page.histograms(), cost=page.cost(),
+        name=name,
+        run=page.one("SELECT max(run) FROM runs") or "",
+        cards=page.cards(),
+        bits=bits,
+        verdict=verdict,
+        scores=page.scores(),
+        samples=page.rows("FROM samples"),
+        loss=page.loss(),
+        funnel=page.funnel(),
+        mixture=mixture,
+        shares=shares,
+        histograms=page.histograms(),
+        cost=page.cost(),
         protocol="Each held-out document is scored alone, the end-of-text token before it; the network sees it in windows of its context length, "
-                 "moved by half of it. The baselines are counted on all training tokens, once each. Perplexity a word divides by white-space "
-                 "separated words. The cloze asks for the last word of a passage, which occurred earlier in it. Nothing was decontaminated.")
+        "moved by half of it. The baselines are counted on all training tokens, once each. Perplexity a word divides by white-space "
+        "separated words. The cloze asks for the last word of a passage, which occurred earlier in it. Nothing was decontaminated.",
+    )
 
 
 def _count(number: int) -> str:

@@ -53,7 +53,11 @@ class Rule(BaseModel):
         """The names that ``broken_by`` can give, in order."""
         if self.only is not None:
             return [f"{self.signal} is not {self.only}"]
-        return [f"{self.signal} {side} {bound:g}" for side, bound in (("below", self.min), ("above", self.max)) if bound is not None]
+        return [
+            f"{self.signal} {side} {bound:g}"
+            for side, bound in (("below", self.min), ("above", self.max))
+            if bound is not None
+        ]
 
 
 class SelectSettings(StageSettings):
@@ -81,21 +85,32 @@ class Select(Stage):
     @cached_property
     def _places(self) -> dict[str, str]:
         """Part -> its source."""
-        return {part.part: source for source in sorted(self.settings.policies)
-                for part in load(self.store, self.inputs[f"documents/{source}"].ref).parts}
+        return {
+            part.part: source
+            for source in sorted(self.settings.policies)
+            for part in load(self.store, self.inputs[f"documents/{source}"].ref).parts
+        }
 
     def plan(self) -> Sequence[str]:
         return list(self._places)
 
     def documents_expected(self) -> int:
-        return sum(load(self.store, self.inputs[f"documents/{source}"].ref).counts.kept for source in self.settings.policies)
+        return sum(
+            load(self.store, self.inputs[f"documents/{source}"].ref).counts.kept for source in self.settings.policies
+        )
 
     def make(self, part: str, writer: PartWriter, report: Report) -> Made:
         """Each document's first broken rule, else its better duplicate, else it is kept."""
         source = self._places[part]
-        documents = read_tables(self.store, self.inputs[f"documents/{source}"].ref, "documents", parts=[part]).to_pylist()
-        signals = {row["doc_id"]: row for row in
-                   read_tables(self.store, self.inputs[f"signals/{source}"].ref, "signals", parts=[part]).to_pylist()}
+        documents = read_tables(
+            self.store, self.inputs[f"documents/{source}"].ref, "documents", parts=[part]
+        ).to_pylist()
+        signals = {
+            row["doc_id"]: row
+            for row in read_tables(
+                self.store, self.inputs[f"signals/{source}"].ref, "signals", parts=[part]
+            ).to_pylist()
+        }
         better = self._better_duplicates()
         rules = self.settings.policies[source]
         funnel = {label: [0, 0] for label in (*(label for rule in rules for label in rule.labels()), *DUPLICATE_RULES)}
@@ -111,18 +126,39 @@ class Select(Stage):
         writer.table("decisions", pa.Table.from_pylist(decisions, schema=schemas.DECISIONS))
         writer.table("corpus", pa.Table.from_pylist(corpus, schema=schemas.CORPUS))
         counts = Counts(documents_in=len(documents), kept=len(corpus), removed=len(documents) - len(corpus))
-        return Made(counts=counts, statistics={"funnel": funnel, "bytes_in": sum(len(d["text"].encode()) for d in documents)})
+        return Made(
+            counts=counts, statistics={"funnel": funnel, "bytes_in": sum(len(d["text"].encode()) for d in documents)}
+        )
 
-    def _decide(self, document: dict[str, Any], signals: dict[str, Any], rules: tuple[Rule, ...],
-                better: dict[str, tuple[str, float, str]]) -> dict[str, Any]:
-        decision: dict[str, Any] = {"doc_id": document["doc_id"], "verdict": "kept", "stage": self.name, "rule": None, "value": None,
-                                    "threshold": None, "url": document["url"], "source": document["source"], "detail": None}
+    def _decide(
+        self,
+        document: dict[str, Any],
+        signals: dict[str, Any],
+        rules: tuple[Rule, ...],
+        better: dict[str, tuple[str, float, str]],
+    ) -> dict[str, Any]:
+        decision: dict[str, Any] = {
+            "doc_id": document["doc_id"],
+            "verdict": "kept",
+            "stage": self.name,
+            "rule": None,
+            "value": None,
+            "threshold": None,
+            "url": document["url"],
+            "source": document["source"],
+            "detail": None,
+        }
         broken = next(filter(None, (rule.broken_by(signals) for rule in rules)), None)
         if broken is not None:
             return decision | {"verdict": "removed", "rule": broken[0], "value": broken[1], "threshold": broken[2]}
         if document["doc_id"] in better:
             kind, similarity, survivor = better[document["doc_id"]]
-            return decision | {"verdict": "removed", "rule": f"duplicate {kind}", "value": similarity, "detail": f"kept: {survivor}"}
+            return decision | {
+                "verdict": "removed",
+                "rule": f"duplicate {kind}",
+                "value": similarity,
+                "detail": f"kept: {survivor}",
+            }
         return decision
 
     def _better_duplicates(self) -> dict[str, tuple[str, float, str]]:
@@ -132,12 +168,18 @@ class Select(Stage):
         """
         if not self.settings.remove_duplicates:
             return {}
-        duplicates = read_tables(self.store, self.inputs["duplicates"].ref, "duplicates").sort_by([("cluster_id", "ascending"), ("rank", "ascending")])
+        duplicates = read_tables(self.store, self.inputs["duplicates"].ref, "duplicates").sort_by(
+            [("cluster_id", "ascending"), ("rank", "ascending")]
+        )
         passing = self._passing(set(duplicates["doc_id"].to_pylist()))
         survivor: dict[str, str] = {}
         better: dict[str, tuple[str, float, str]] = {}
         for row in duplicates.to_pylist():
-            first = survivor.setdefault(row["cluster_id"], row["doc_id"]) if row["doc_id"] in passing else survivor.get(row["cluster_id"])
+            first = (
+                survivor.setdefault(row["cluster_id"], row["doc_id"])
+                if row["doc_id"] in passing
+                else survivor.get(row["cluster_id"])
+            )
             if first is not None and first != row["doc_id"]:
                 better[row["doc_id"]] = row["kind"], row["jaccard"], first
         return better
@@ -154,9 +196,15 @@ class Select(Stage):
 
     def _published(self, document: dict[str, Any], signals: dict[str, Any], source: str) -> dict[str, Any]:
         weights = self.settings.weights
-        return {"text": document["text"], "id": document["doc_id"], "url": document["url"], "dump": source, "date": document["published"],
-                "language": signals["language"], "language_score": signals["language_score"],
-                "token_count": -(-len(document["text"].encode()) // BYTES_PER_TOKEN), "source": source,
-                "weight": weights[source] / sum(weights.values())}
-
-
+        return {
+            "text": document["text"],
+            "id": document["doc_id"],
+            "url": document["url"],
+            "dump": source,
+            "date": document["published"],
+            "language": signals["language"],
+            "language_score": signals["language_score"],
+            "token_count": -(-len(document["text"].encode()) // BYTES_PER_TOKEN),
+            "source": source,
+            "weight": weights[source] / sum(weights.values()),
+        }

@@ -46,8 +46,11 @@ def operational(default: Any, description: str, **constraints: Any) -> Any:
 
 
 def _operational(model: type[BaseModel]) -> set[str]:
-    return {name for name, field in model.model_fields.items()
-            if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("operational")}
+    return {
+        name
+        for name, field in model.model_fields.items()
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("operational")
+    }
 
 
 class Input(BaseModel):
@@ -173,7 +176,12 @@ def run_stages(stages: Sequence[Stage], make_parts: MakeParts = one_by_one, repo
             planned.append((stage, (), time.perf_counter()))
     with _locked([stage for stage, _, _ in planned]):
         planned = [(stage, _plan(stage, report), clock) for stage, _, clock in planned]
-        missing = [(stage, part) for stage, parts, _ in planned for part in parts if not valid_record(stage.store, stage.ref, part)]
+        missing = [
+            (stage, part)
+            for stage, parts, _ in planned
+            for part in parts
+            if not valid_record(stage.store, stage.ref, part)
+        ]
         make_parts(missing, report)
         for stage, parts, clock in planned:
             manifests[stage.ref] = _finish(stage, parts, time.perf_counter() - clock, report)
@@ -203,11 +211,17 @@ def _finish(stage: Stage, parts: Sequence[str], seconds: float, report: Report) 
     if len(records) != len(parts):
         raise RuntimeError(f"{stage.title}: {len(parts) - len(records)} of {len(parts)} parts were not made")
     manifest = Manifest(
-        stage=stage.name, subject=stage.subject, version=stage.version, key=stage.ref.key, settings=stage.identity,
+        stage=stage.name,
+        subject=stage.subject,
+        version=stage.version,
+        key=stage.ref.key,
+        settings=stage.identity,
         inputs={name: entry.identity for name, entry in stage.inputs.items()},
         counts=sum((record.counts for record in records), Counts()),
         rows=sum(file.rows for record in records for file in record.files),
-        bytes=sum(file.bytes for record in records for file in record.files), parts=tuple(records))
+        bytes=sum(file.bytes for record in records for file in record.files),
+        parts=tuple(records),
+    )
     write_manifest(stage.store, manifest, stage.documents_expected())
     log.note_work(stage.store, stage.ref, None, log.now(), seconds, 0.0, 0)
     report.stage_ends(stage, manifest, seconds, reused=False)

@@ -20,14 +20,22 @@ END_OF_TEXT = "<|endoftext|>"
 # GPT-2's split pattern.
 SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 TOKENIZER_FILE = "tokenizer/tokenizer.json"
-SELF_CHECK = ("It's 2026; we'll see.\n\n  Tabs\tand   spaces ", "naïve café — “quoted” … 日本語 العربية 👩‍🚀\r\n", "x" * 300, "'S 'LL don't", "\x00\x7f")
+SELF_CHECK = (
+    "It's 2026; we'll see.\n\n  Tabs\tand   spaces ",
+    "naïve café — “quoted” … 日本語 العربية 👩‍🚀\r\n",
+    "x" * 300,
+    "'S 'LL don't",
+    "\x00\x7f",
+)
 
 
 class TokenizerSettings(StageSettings):
     """The size of the vocabulary and how much text it is learnt from."""
 
     vocabulary: int = Field(4096, ge=258, description="tokens in all: 256 bytes, the merges, and the end-of-text token")
-    train_bytes: int = Field(1 << 30, ge=1, description="bytes of text to learn from at most, taken in the order of the corpus")
+    train_bytes: int = Field(
+        1 << 30, ge=1, description="bytes of text to learn from at most, taken in the order of the corpus"
+    )
 
 
 class TrainTokenizer(Stage):
@@ -45,11 +53,18 @@ class TrainTokenizer(Stage):
         """Learns merges from the corpus' text."""
         os.environ["TOKENIZERS_PARALLELISM"] = "true"
         tokenizer = Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-            pre_tokenizers.Split(Regex(SPLIT), behavior="isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(SPLIT), behavior="isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
         tokenizer.decoder = decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(vocab_size=self.settings.vocabulary - 1, show_progress=False,
-                                      initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()))
+        trainer = trainers.BpeTrainer(
+            vocab_size=self.settings.vocabulary - 1,
+            show_progress=False,
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        )
         tokenizer.train_from_iterator(self._texts(), trainer)
         tokenizer.add_special_tokens([END_OF_TEXT])
         writer.bytes(TOKENIZER_FILE, tokenizer.to_str(pretty=True).encode())
@@ -71,7 +86,7 @@ class Codec:
 
     def __init__(self, path: Path) -> None:
         self.tokenizer = Tokenizer.from_file(str(path))
-        self.end_of_text = int(self.tokenizer.token_to_id(END_OF_TEXT))
+        self.end_of_text = int(self.tokenizer.get_vocab()[END_OF_TEXT])
         self.size = int(self.tokenizer.get_vocab_size())
         fast = _tiktoken(self.tokenizer, self.end_of_text)
         self.encode: Callable[[str], list[int]] = fast.encode_ordinary
@@ -86,7 +101,9 @@ class Codec:
         try:
             return cls(path)
         except (ValueError, KeyError) as error:
-            raise GristmillError(f"the tokenizer {ref} cannot be read ({error}): delete its folder and run the same command again") from error
+            raise GristmillError(
+                f"the tokenizer {ref} cannot be read ({error}): delete its folder and run the same command again"
+            ) from error
 
     def _slow(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
@@ -107,9 +124,14 @@ class Codec:
 def _tiktoken(tokenizer: Tokenizer, end_of_text: int) -> tiktoken.Encoding:
     """The same merges as a tiktoken encoding: token ids are ranks, in the order in which they were learnt."""
     to_byte = {character: byte for byte, character in _byte_characters().items()}
-    ranks = {bytes(to_byte[character] for character in token): rank
-             for token, rank in tokenizer.get_vocab(with_added_tokens=False).items() if token != END_OF_TEXT}
-    return tiktoken.Encoding("gristmill", pat_str=SPLIT, mergeable_ranks=ranks, special_tokens={END_OF_TEXT: end_of_text})
+    ranks = {
+        bytes(to_byte[character] for character in token): rank
+        for token, rank in tokenizer.get_vocab(with_added_tokens=False).items()
+        if token != END_OF_TEXT
+    }
+    return tiktoken.Encoding(
+        "gristmill", pat_str=SPLIT, mergeable_ranks=ranks, special_tokens={END_OF_TEXT: end_of_text}
+    )
 
 
 def _byte_characters() -> dict[int, str]:

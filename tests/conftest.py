@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-os.environ.update({"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "CRITICAL"})
+os.environ.update(
+    {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "CRITICAL"}
+)
 os.environ.pop("PREFECT_API_URL", None)
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -43,12 +45,17 @@ class Run:
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        return (f"store={self.store}", f'sources.works.crawl.seeds=["http://127.0.0.1:{self.ports[0]}/"]',
-                f'sources.reference.crawl.seeds=["http://127.0.0.1:{self.ports[1]}/"]')
+        return (
+            f"store={self.store}",
+            f'sources.works.crawl.seeds=["http://127.0.0.1:{self.ports[0]}/"]',
+            f'sources.reference.crawl.seeds=["http://127.0.0.1:{self.ports[1]}/"]',
+        )
 
     def drive(self, *overrides: str, until: str = "evaluate", check: bool = True) -> subprocess.CompletedProcess[str]:
         """Runs the stages as plain functions in a process of their own."""
-        return subprocess.run(self.command(*overrides, until=until), cwd=PROJECT, capture_output=True, text=True, check=check)
+        return subprocess.run(
+            self.command(*overrides, until=until), cwd=PROJECT, capture_output=True, text=True, check=check
+        )
 
     def command(self, *overrides: str, until: str = "evaluate") -> list[str]:
         return [sys.executable, "-m", "tests.drive", until, *self.overrides, *overrides]
@@ -56,8 +63,14 @@ class Run:
     def gristmill(self, *arguments: str, overrides: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
         """Runs the command line."""
         sets = [word for override in (*self.overrides, *overrides) for word in ("--set", override)]
-        return subprocess.run([sys.executable, "-m", "flows.cli", *arguments, *sets], cwd=PROJECT, capture_output=True, text=True,
-                              check=False, env={**os.environ, "COLUMNS": "200"})
+        return subprocess.run(
+            [sys.executable, "-m", "flows.cli", *arguments, *sets],
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "COLUMNS": "200"},
+        )
 
 
 @pytest.fixture(scope="session")

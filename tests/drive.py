@@ -22,7 +22,9 @@ class Threads:
 
     def __call__(self, parts: Sequence[tuple[Stage, str]], report: Report) -> None:
         with ThreadPoolExecutor(self.workers) as threads:
-            for future in [threads.submit(make_part_somewhere, stage, part, report, self.workers) for stage, part in parts]:
+            for future in [
+                threads.submit(make_part_somewhere, stage, part, report, self.workers) for stage, part in parts
+            ]:
                 future.result()
 
 

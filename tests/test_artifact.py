@@ -25,7 +25,9 @@ from warehouse.errors import ConservationError, CorruptPart
 from warehouse.store import Store
 
 REF = Ref(stage="s", key="k")
-settings = st.dictionaries(st.text(max_size=8), st.one_of(st.integers(), st.text(max_size=8), st.booleans()), max_size=5)
+settings = st.dictionaries(
+    st.text(max_size=8), st.one_of(st.integers(), st.text(max_size=8), st.booleans()), max_size=5
+)
 
 
 @given(settings, st.randoms())
@@ -36,8 +38,15 @@ def test_key_does_not_depend_on_the_order_of_settings(values: dict[str, Any], ra
 
 
 def test_key_changes_with_stage_version_settings_and_inputs() -> None:
-    keys = {artifact_key("s", 1, {}, {}), artifact_key("t", 1, {}, {}), artifact_key("s", 2, {}, {}), artifact_key("s", 1, {"a": 1}, {}),
-            artifact_key("s", 1, {"a": 2}, {}), artifact_key("s", 1, {}, {"a": "1"}), artifact_key("s", 1, {}, {"b": "1"})}
+    keys = {
+        artifact_key("s", 1, {}, {}),
+        artifact_key("t", 1, {}, {}),
+        artifact_key("s", 2, {}, {}),
+        artifact_key("s", 1, {"a": 1}, {}),
+        artifact_key("s", 1, {"a": 2}, {}),
+        artifact_key("s", 1, {}, {"a": "1"}),
+        artifact_key("s", 1, {}, {"b": "1"}),
+    }
     assert len(keys) == 7
 
 
@@ -48,8 +57,18 @@ def _part(store: Store, name: str = "p") -> Any:
 
 
 def _manifest(*records: Any) -> Manifest:
-    return Manifest(stage="s", subject="", version=1, key="k", settings={}, inputs={}, counts=sum((r.counts for r in records), Counts()),
-                    rows=3, bytes=1, parts=records)
+    return Manifest(
+        stage="s",
+        subject="",
+        version=1,
+        key="k",
+        settings={},
+        inputs={},
+        counts=sum((r.counts for r in records), Counts()),
+        rows=3,
+        bytes=1,
+        parts=records,
+    )
 
 
 def test_part_that_loses_a_document_is_an_error(tmp_path: Path) -> None:

@@ -8,9 +8,18 @@ import subprocess
 
 from tests.conftest import PROJECT
 
-ALLOWED = {"flows": {"flows", "tasks", "models", "warehouse"}, "tasks": {"tasks", "models", "warehouse"},
-           "models": {"models"}, "warehouse": {"warehouse"}, "demo": {"demo", "tasks"}}
-FORBIDDEN_LIBRARIES = {"models": {"prefect", "pyarrow", "duckdb"}, "warehouse": {"prefect", "torch"}, "tasks": {"prefect"}}
+ALLOWED = {
+    "flows": {"flows", "tasks", "models", "warehouse"},
+    "tasks": {"tasks", "models", "warehouse"},
+    "models": {"models"},
+    "warehouse": {"warehouse"},
+    "demo": {"demo", "tasks"},
+}
+FORBIDDEN_LIBRARIES = {
+    "models": {"prefect", "pyarrow", "duckdb"},
+    "warehouse": {"prefect", "torch"},
+    "tasks": {"prefect"},
+}
 
 
 def _imports(text: str) -> set[str]:
@@ -29,17 +38,28 @@ def test_rooms_import_only_downward() -> None:
         for path in (PROJECT / room).rglob("*.py"):
             found = _imports(path.read_text())
             uphill += [f"{path.relative_to(PROJECT)} imports {name}" for name in found & set(ALLOWED) - allowed]
-            uphill += [f"{path.relative_to(PROJECT)} imports {name}" for name in found & FORBIDDEN_LIBRARIES.get(room, set())]
+            uphill += [
+                f"{path.relative_to(PROJECT)} imports {name}" for name in found & FORBIDDEN_LIBRARIES.get(room, set())
+            ]
     assert not uphill
 
 
 def test_stages_do_not_import_one_another_except_for_their_data_and_settings() -> None:
     """What stages share is a table; a later one may know an earlier one's settings, reader or codec, never its stage class."""
-    classes = re.compile(r"^from tasks\.[\w.]+ import .*\b(Crawl|Extract|Annotate|Sign|Match|Select|TrainTokenizer|Pack|Pretrain|Evaluate)\b(?!Settings)", re.M)
+    classes = re.compile(
+        r"^from tasks\.[\w.]+ import .*\b(Crawl|Extract|Annotate|Sign|Match|Select|TrainTokenizer|Pack|Pretrain|Evaluate)\b(?!Settings)",
+        re.M,
+    )
     found = [str(path) for path in (PROJECT / "tasks").rglob("*.py") if classes.search(path.read_text())]
     assert not found
 
 
 def test_no_file_names_a_path_of_this_machine() -> None:
-    tracked = subprocess.run(["git", "grep", "-lIE", f"{re.escape(str(PROJECT.parent))}/|/root/\\."], cwd=PROJECT, capture_output=True, text=True, check=False)
+    tracked = subprocess.run(
+        ["git", "grep", "-lIE", f"{re.escape(str(PROJECT.parent))}/|/root/\\."],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert not tracked.stdout.split()

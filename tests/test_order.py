@@ -20,7 +20,14 @@ def test_permutation_is_one_and_its_inverse_inverts_it(size: int, key: int) -> N
 
 
 def _order(**changes: object) -> Order:
-    values: dict[str, object] = {"identity": "t", "seed": 1, "context": 8, "batch": 4, "streams": (("a", 801), ("b", 161)), "weights": (("a", 0.7), ("b", 0.3))}
+    values: dict[str, object] = {
+        "identity": "t",
+        "seed": 1,
+        "context": 8,
+        "batch": 4,
+        "streams": (("a", 801), ("b", 161)),
+        "weights": (("a", 0.7), ("b", 0.3)),
+    }
     return Order(**(values | changes))  # type: ignore[arg-type]
 
 
@@ -33,7 +40,7 @@ def test_window_is_repeated_only_after_its_source_was_seen_whole() -> None:
     for source, starts in drawn.items():
         size = order.windows_of(source)
         for epoch in range(len(starts) // size):
-            assert sorted(starts[epoch * size: (epoch + 1) * size]) == [i * 8 for i in range(size)]
+            assert sorted(starts[epoch * size : (epoch + 1) * size]) == [i * 8 for i in range(size)]
 
 
 def test_every_block_holds_the_mixture_exactly() -> None:
@@ -54,8 +61,12 @@ def test_quotas_fill_the_block_and_are_within_one_slot_of_the_weights(weights: d
 def test_steps_of_a_span_are_exactly_the_steps_whose_batch_holds_it(start: int, length: int) -> None:
     order, last = _order(), 120
     length = min(length, 801 - start)
-    expected = [step for step in range(1, last + 1) for window in [order.batch_at(step)]
-                if any(w.source == "a" and w.start <= start + length - 1 and start < w.start + 8 + 1 for w in window)]
+    expected = [
+        step
+        for step in range(1, last + 1)
+        for window in [order.batch_at(step)]
+        if any(w.source == "a" and w.start <= start + length - 1 and start < w.start + 8 + 1 for w in window)
+    ]
     assert order.steps_of("a", start, length, last) == sorted(set(expected))
 
 

@@ -66,7 +66,14 @@ def bucket() -> Iterator[str]:
     server.start()
     host, port = server.get_host_and_port()
     old = dict(os.environ)
-    os.environ.update({"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "us-east-1"})
+    os.environ.update(
+        {
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ACCESS_KEY_ID": "x",
+            "AWS_SECRET_ACCESS_KEY": "x",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+    )
     for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
         os.environ.pop(name, None)
     import s3fs
@@ -95,7 +102,9 @@ def test_object_store_keeps_the_same_protocol(bucket: str, tmp_path: Path, monke
     assert not store.exists("artifacts/s/k/t/p.bin")
 
 
-def test_artifacts_and_queries_work_on_an_object_store(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_artifacts_and_queries_work_on_an_object_store(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     import pyarrow as pa
 
@@ -108,10 +117,26 @@ def test_artifacts_and_queries_work_on_an_object_store(bucket: str, tmp_path: Pa
     store = Store(f"{bucket}/queries")
     ref = Ref(stage="extract", key="k")
     writer = PartWriter(store, ref, "p-00000")
-    row = {"doc_id": "d", "url": "http://a.example/", "text": "The cat and the dog have to be with that of it.", "source": "s"}
+    row = {
+        "doc_id": "d",
+        "url": "http://a.example/",
+        "text": "The cat and the dog have to be with that of it.",
+        "source": "s",
+    }
     writer.table("documents", pa.Table.from_pylist([row], schema=schemas.DOCUMENTS))
     record = writer.commit(Counts(documents_in=1, kept=1), {})
-    manifest = Manifest(stage="extract", subject="s", version=1, key="k", settings={}, inputs={}, counts=record.counts, rows=1, bytes=1, parts=(record,))
+    manifest = Manifest(
+        stage="extract",
+        subject="s",
+        version=1,
+        key="k",
+        settings={},
+        inputs={},
+        counts=record.counts,
+        rows=1,
+        bytes=1,
+        parts=(record,),
+    )
     write_manifest(store, manifest, 1)
     (made,) = run_stages([Annotate(store, AnnotateSettings(), {"documents": Input.of(ref)}, "s")])
     assert read_tables(store, made.ref, "signals").schema.equals(SCHEMA)
@@ -119,14 +144,20 @@ def test_artifacts_and_queries_work_on_an_object_store(bucket: str, tmp_path: Pa
     log.note_stage(store, run, [ref])
     log.note_stage(store, run, [made.ref])
     with connect(store) as connection:
-        assert connection.sql("SELECT doc_id, gopher_stop_word_count FROM signals").fetchall() == [("d", measure(row["text"])["gopher_stop_word_count"])]
+        assert connection.sql("SELECT doc_id, gopher_stop_word_count FROM signals").fetchall() == [
+            ("d", measure(row["text"])["gopher_stop_word_count"])
+        ]
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/self/ns/mnt").exists(), reason="needs a file system that can be filled")
+@pytest.mark.skipif(
+    os.geteuid() == 0 and not Path("/proc/self/ns/mnt").exists(), reason="needs a file system that can be filled"
+)
 def test_full_disk_is_one_sentence_and_the_same_write_works_after(tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(small)], capture_output=True, check=False).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(small)], capture_output=True, check=False
+    ).returncode:
         pytest.skip("a small file system cannot be mounted here")
     try:
         store = Store(str(small))

@@ -146,8 +146,10 @@ class PartWriter:
     def commit(self, counts: Counts, statistics: Mapping[str, Any]) -> PartRecord:
         """Makes the part's record durable: from here on the part exists."""
         if not counts.balanced:
-            raise ConservationError(f"{self.ref} part {self.part}: {counts.documents_in} in is not {counts.kept} kept + "
-                                    f"{counts.removed} removed + {counts.failed} failed; this is a defect, please report it")
+            raise ConservationError(
+                f"{self.ref} part {self.part}: {counts.documents_in} in is not {counts.kept} kept + "
+                f"{counts.removed} removed + {counts.failed} failed; this is a defect, please report it"
+            )
         record = PartRecord(part=self.part, files=tuple(self.files), counts=counts, statistics=dict(statistics))
         self.store.write_bytes(record_path(self.ref, self.part), record.model_dump_json(indent=1).encode())
         return record
@@ -197,11 +199,15 @@ def write_manifest(store: Store, manifest: Manifest, documents_expected: int | N
     """Checks conservation over the whole artifact, then makes it exist."""
     counts = manifest.counts
     if documents_expected is not None and counts.documents_in != documents_expected:
-        raise ConservationError(f"{manifest.ref} saw {counts.documents_in} documents, its inputs hold {documents_expected}; "
-                                "this is a defect, please report it")
+        raise ConservationError(
+            f"{manifest.ref} saw {counts.documents_in} documents, its inputs hold {documents_expected}; "
+            "this is a defect, please report it"
+        )
     if not counts.balanced:
-        raise ConservationError(f"{manifest.ref}: {counts.documents_in} in is not {counts.kept} kept + {counts.removed} removed + "
-                                f"{counts.failed} failed; this is a defect, please report it")
+        raise ConservationError(
+            f"{manifest.ref}: {counts.documents_in} in is not {counts.kept} kept + {counts.removed} removed + "
+            f"{counts.failed} failed; this is a defect, please report it"
+        )
     store.write_bytes(f"{manifest.ref.folder}/manifest.json", manifest.model_dump_json(indent=1).encode())
 
 
@@ -223,8 +229,10 @@ def verified_path(store: Store, ref: Ref, file: FileRecord) -> Path:
     if identity not in _verified:
         if sha256_of(local) != file.sha256:
             set_aside(store, path, local)
-            raise CorruptPart(f"{path} does not have the bytes that its record names; it was set aside as "
-                              f"{Path(path).name}.corrupt: run the same command again to make it anew")
+            raise CorruptPart(
+                f"{path} does not have the bytes that its record names; it was set aside as "
+                f"{Path(path).name}.corrupt: run the same command again to make it anew"
+            )
         _verified.add(identity)
     return local
 
@@ -238,15 +246,18 @@ def set_aside(store: Store, path: str, local: Path) -> None:
         local.unlink()
 
 
-def read_tables(store: Store, ref: Ref, table: str, columns: Sequence[str] | None = None,
-                parts: Sequence[str] | None = None) -> pa.Table:
+def read_tables(
+    store: Store, ref: Ref, table: str, columns: Sequence[str] | None = None, parts: Sequence[str] | None = None
+) -> pa.Table:
     """The rows of a table of an artifact, in the order of its parts (all, or those named), verified."""
     files = list(load(store, ref).files(table))
     if parts is not None:
         wanted = {f"{table}/{part}.parquet" for part in parts}
         files = [file for file in files if file.path in wanted]
-    pieces = [pq.read_table(verified_path(store, ref, file), columns=None if columns is None else list(columns))
-              for file in files]
+    pieces = [
+        pq.read_table(verified_path(store, ref, file), columns=None if columns is None else list(columns))
+        for file in files
+    ]
     if not pieces:
         raise MissingArtifact(f"the artifact {ref} has no table {table}")
     return pa.concat_tables(pieces)

@@ -50,7 +50,9 @@ class TrainingOrder(Protocol):
 
 
 @contextmanager
-def connect(store: Store, as_of: str | None = None, order: TrainingOrder | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+def connect(
+    store: Store, as_of: str | None = None, order: TrainingOrder | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB connection with every view and macro, closed at the end of the block.
 
     ``as_of`` shows the store as the run whose id begins so left it; ``order`` makes the macros that ask
@@ -70,8 +72,11 @@ def connect(store: Store, as_of: str | None = None, order: TrainingOrder | None 
 
 def all_manifests(store: Store) -> list[Manifest]:
     """Every artifact of the store."""
-    found = [read_manifest(store, Ref(stage=stage, key=key))
-             for stage in store.names("artifacts") for key in store.names(f"artifacts/{stage}")]
+    found = [
+        read_manifest(store, Ref(stage=stage, key=key))
+        for stage in store.names("artifacts")
+        for key in store.names(f"artifacts/{stage}")
+    ]
     return [manifest for manifest in found if manifest is not None]
 
 
@@ -86,15 +91,24 @@ def _create_views(connection: duckdb.DuckDBPyConnection, store: Store, as_of: st
         place = "stored" if name in JOINED_VIEWS else "main"
         _create_view(connection, f"{place}.{name}", _files(store, shown, name), schema)
         _create_view(connection, f"history.{name}", _files(store, everything, name), schema, with_key=True)
-    metrics = [store.address(f"{log.METRICS}/{run}/{chunk}") for run in store.names(log.METRICS)
-               for chunk in store.names(f"{log.METRICS}/{run}")]
+    metrics = [
+        store.address(f"{log.METRICS}/{run}/{chunk}")
+        for run in store.names(log.METRICS)
+        for chunk in store.names(f"{log.METRICS}/{run}")
+    ]
     _create_view(connection, "main.metrics", metrics, schemas.METRICS)
     for place, manifests in (("main", shown), ("history", everything)):
-        _register(connection, f"{place}.artifacts", [_artifact_row(manifest) for manifest in manifests], schemas.ARTIFACTS)
+        _register(
+            connection, f"{place}.artifacts", [_artifact_row(manifest) for manifest in manifests], schemas.ARTIFACTS
+        )
         _register(connection, f"{place}.parts", [row for m in manifests for row in _part_rows(m)], schemas.PARTS)
         _register(connection, f"{place}.funnel", [row for m in manifests for row in funnel_rows(m)], schemas.FUNNEL)
-    run_rows = [{"run": r.id, "recipe": r.recipe, "started_at": r.started_at, "stage": stage, "key": key}
-                for r in log.runs(store, as_of) for stage, keys in r.stages.items() for key in keys]
+    run_rows = [
+        {"run": r.id, "recipe": r.recipe, "started_at": r.started_at, "stage": stage, "key": key}
+        for r in log.runs(store, as_of)
+        for stage, keys in r.stages.items()
+        for key in keys
+    ]
     _register(connection, "main.runs", run_rows, schemas.RUNS)
     _create_work(connection, store)
     for name in ("documents", "corpus"):
@@ -102,20 +116,25 @@ def _create_views(connection: duckdb.DuckDBPyConnection, store: Store, as_of: st
 
 
 def _files(store: Store, manifests: list[Manifest], table: str) -> list[str]:
-    return [store.address(f"{manifest.ref.folder}/{file.path}") for manifest in manifests for file in manifest.files(table)]
+    return [
+        store.address(f"{manifest.ref.folder}/{file.path}") for manifest in manifests for file in manifest.files(table)
+    ]
 
 
 def _quoted(values: list[str]) -> str:
     return ", ".join("'" + value.replace("'", "''") + "'" for value in values)
 
 
-def _create_view(connection: duckdb.DuckDBPyConnection, name: str, files: list[str], schema: pa.Schema,
-                 with_key: bool = False) -> None:
+def _create_view(
+    connection: duckdb.DuckDBPyConnection, name: str, files: list[str], schema: pa.Schema, with_key: bool = False
+) -> None:
     key = r", regexp_extract(filename, 'artifacts/[^/]+/([^/]+)/', 1) AS key" if with_key else ""
     if files:
         columns = "* EXCLUDE (filename)" if with_key else "*"
         options = "union_by_name = true" + (", filename = true" if with_key else "")
-        connection.execute(f"CREATE VIEW {name} AS SELECT {columns}{key} FROM read_parquet([{_quoted(files)}], {options})")
+        connection.execute(
+            f"CREATE VIEW {name} AS SELECT {columns}{key} FROM read_parquet([{_quoted(files)}], {options})"
+        )
     else:
         _register(connection, name, [], schema.append(pa.field("key", pa.string())) if with_key else schema)
 
@@ -132,8 +151,16 @@ def _create_work(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
     if not files:
         _register(connection, "main.work", [], schemas.WORK)
         return
-    types = {"stage": "VARCHAR", "key": "VARCHAR", "part": "VARCHAR", "started_at": "TIMESTAMPTZ", "wall_s": "DOUBLE",
-             "cpu_s": "DOUBLE", "peak_rss_bytes": "BIGINT", "reused": "BOOLEAN"}
+    types = {
+        "stage": "VARCHAR",
+        "key": "VARCHAR",
+        "part": "VARCHAR",
+        "started_at": "TIMESTAMPTZ",
+        "wall_s": "DOUBLE",
+        "cpu_s": "DOUBLE",
+        "peak_rss_bytes": "BIGINT",
+        "reused": "BOOLEAN",
+    }
     columns = ", ".join(f"{name}: '{kind}'" for name, kind in types.items())
     connection.execute(f"CREATE VIEW main.work AS FROM read_json([{_quoted(files)}], columns = {{{columns}}})")
 
@@ -141,9 +168,10 @@ def _create_work(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
 def _create_macros(connection: duckdb.DuckDBPyConnection, order: TrainingOrder | None) -> None:
     if order is not None:
         window = "STRUCT(slot BIGINT, source VARCHAR, shard VARCHAR, start BIGINT, length BIGINT)[]"
-        # The signatures say the SQL types, which DuckDB cannot take from the methods of a protocol.
-        connection.create_function("training_windows", order.windows, ["VARCHAR", "BIGINT"], window)  # type: ignore[list-item, arg-type]
-        connection.create_function("training_steps", order.steps, ["VARCHAR", "VARCHAR", "BIGINT", "BIGINT"], "BIGINT[]")  # type: ignore[list-item, arg-type]
+        connection.create_function("training_windows", order.windows, ["VARCHAR", "BIGINT"], window)
+        connection.create_function(
+            "training_steps", order.steps, ["VARCHAR", "VARCHAR", "BIGINT", "BIGINT"], "BIGINT[]"
+        )
     for macro in MACROS:
         if order is not None or not macro.needs_order:
             connection.execute(macro.sql)
@@ -151,15 +179,30 @@ def _create_macros(connection: duckdb.DuckDBPyConnection, order: TrainingOrder |
 
 def _artifact_row(manifest: Manifest) -> dict[str, Any]:
     counts = manifest.counts
-    return {"stage": manifest.stage, "key": manifest.key, "subject": manifest.subject, "inputs": json.dumps(manifest.inputs),
-            "settings": json.dumps(manifest.settings), "rows": manifest.rows, "bytes": manifest.bytes, **counts.model_dump()}
+    return {
+        "stage": manifest.stage,
+        "key": manifest.key,
+        "subject": manifest.subject,
+        "inputs": json.dumps(manifest.inputs),
+        "settings": json.dumps(manifest.settings),
+        "rows": manifest.rows,
+        "bytes": manifest.bytes,
+        **counts.model_dump(),
+    }
 
 
 def _part_rows(manifest: Manifest) -> Iterator[dict[str, Any]]:
     for part in manifest.parts:
         for file in part.files:
-            yield {"stage": manifest.stage, "key": manifest.key, "part": part.part, "path": f"{manifest.ref.folder}/{file.path}",
-                   "rows": file.rows, "bytes": file.bytes, "sha256": file.sha256}
+            yield {
+                "stage": manifest.stage,
+                "key": manifest.key,
+                "part": part.part,
+                "path": f"{manifest.ref.folder}/{file.path}",
+                "rows": file.rows,
+                "bytes": file.bytes,
+                "sha256": file.sha256,
+            }
 
 
 def funnel_rows(manifest: Manifest) -> Iterator[dict[str, Any]]:
@@ -175,6 +218,12 @@ def funnel_rows(manifest: Manifest) -> Iterator[dict[str, Any]]:
     documents_left = manifest.counts.documents_in
     bytes_left = sum(part.statistics.get("bytes_in", 0) for part in manifest.parts)
     for rule, (documents, size) in taken.items():
-        row = {"stage": manifest.stage, "subject": manifest.subject, "rule": rule, "documents_in": documents_left, "bytes_in": bytes_left}
+        row = {
+            "stage": manifest.stage,
+            "subject": manifest.subject,
+            "rule": rule,
+            "documents_in": documents_left,
+            "bytes_in": bytes_left,
+        }
         documents_left, bytes_left = documents_left - documents, bytes_left - size
         yield row | {"documents_out": documents_left, "bytes_out": bytes_left}

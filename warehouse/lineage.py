@@ -15,7 +15,9 @@ class Macro:
 
 _RUN = "(SELECT max(key) FROM artifacts WHERE stage = 'pretrain' AND (run = 'latest' OR key LIKE run || '%'))"
 
-DOCUMENTS_AT_STEP = Macro(needs_order=True, sql=f"""
+DOCUMENTS_AT_STEP = Macro(
+    needs_order=True,
+    sql=f"""
 CREATE MACRO documents_at_step(run, step) AS TABLE
 SELECT w.slot, s.doc_id, d.url, d.title, w.source, w.shard,
        greatest(w.start, s.start) AS start,
@@ -25,10 +27,13 @@ FROM (SELECT unnest(training_windows({_RUN}, step), recursive := true)) w
 JOIN token_spans s ON s.shard = w.shard AND s.start < w.start + w.length AND w.start < s.start + s.length
 LEFT JOIN documents d USING (doc_id)
 ORDER BY w.slot, s.shard, s.start
-""")
+""",
+)
 
 # The argument's name differs from every column's: a macro's parameter would shadow nothing, a column would shadow it.
-STEPS_OF = Macro(needs_order=True, sql="""
+STEPS_OF = Macro(
+    needs_order=True,
+    sql="""
 CREATE MACRO steps_of(page_url) AS TABLE
 SELECT a.key AS run, s.doc_id, s.shard, s.start, s.length,
        unnest(training_steps(a.key, s.shard, s.start, s.length)) AS step
@@ -37,9 +42,11 @@ JOIN documents d ON d.doc_id = s.doc_id AND d.url = page_url
 CROSS JOIN (SELECT key FROM artifacts WHERE stage = 'pretrain') a
 WHERE s.split = 'train'
 ORDER BY run, step
-""")
+""",
+)
 
-WHY = Macro(sql="""
+WHY = Macro(
+    sql="""
 CREATE MACRO why(page_url) AS TABLE
 WITH named AS (SELECT doc_id, url FROM documents WHERE url = page_url
                OR url IN (SELECT final_url FROM pages WHERE url = page_url))
@@ -61,6 +68,7 @@ UNION ALL
 SELECT 5, 'pack', split || ' tokens ' || start || ' to ' || (start + length) || ' of ' || shard, length || ' tokens'
 FROM token_spans WHERE doc_id IN (SELECT doc_id FROM named)
 ORDER BY place
-""")
+"""
+)
 
 MACROS = (DOCUMENTS_AT_STEP, STEPS_OF, WHY)

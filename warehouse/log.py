@@ -36,7 +36,9 @@ def now() -> datetime.datetime:
 def new_run(recipe: str) -> RunRecord:
     """A run that starts now; its id sorts by time."""
     started = now()
-    return RunRecord(id=f"{started:%Y%m%dT%H%M%S.%f}-{recipe}", recipe=recipe, started_at=started.isoformat(timespec="seconds"))
+    return RunRecord(
+        id=f"{started:%Y%m%dT%H%M%S.%f}-{recipe}", recipe=recipe, started_at=started.isoformat(timespec="seconds")
+    )
 
 
 def resume_run(store: Store, run_id: str) -> RunRecord:
@@ -76,10 +78,25 @@ def note_stage(store: Store, record: RunRecord, refs: list[Ref]) -> None:
         store.write_bytes(f"{RUNS}/{record.id}.json", record.model_dump_json(indent=1).encode())
 
 
-def note_work(store: Store, ref: Ref, part: str | None, started_at: datetime.datetime, wall_s: float, cpu_s: float,
-              peak_rss_bytes: int, reused: bool = False) -> None:
+def note_work(
+    store: Store,
+    ref: Ref,
+    part: str | None,
+    started_at: datetime.datetime,
+    wall_s: float,
+    cpu_s: float,
+    peak_rss_bytes: int,
+    reused: bool = False,
+) -> None:
     """Logs one part made, or one stage run (``part`` None)."""
     row: dict[str, Any] = {
-        "stage": ref.stage, "key": ref.key, "part": part, "started_at": started_at.isoformat(), "wall_s": round(wall_s, 4),
-        "cpu_s": round(cpu_s, 4), "peak_rss_bytes": peak_rss_bytes, "reused": reused}
+        "stage": ref.stage,
+        "key": ref.key,
+        "part": part,
+        "started_at": started_at.isoformat(),
+        "wall_s": round(wall_s, 4),
+        "cpu_s": round(cpu_s, 4),
+        "peak_rss_bytes": peak_rss_bytes,
+        "reused": reused,
+    }
     store.write_bytes(f"{WORK}/{started_at:%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}.json", json.dumps(row).encode())

@@ -15,169 +15,234 @@ def _field(name: str, kind: pa.DataType, meaning: str, nullable: bool = True) ->
 
 _text, _int, _real, _time = pa.string(), pa.int64(), pa.float64(), pa.timestamp("us", tz="UTC")
 
-PAGES = pa.schema([
-    _field("url", _text, "the URL asked for", nullable=False),
-    _field("final_url", _text, "the URL that answered, after redirects"),
-    _field("status", pa.int32(), "HTTP status, null where nothing answered"),
-    _field("fetched_at", _time, "when the answer arrived"),
-    _field("content_type", _text, "the Content-Type header"),
-    _field("body_bytes", _int, "bytes of the body as transferred"),
-    _field("depth", pa.int32(), "links from a seed"),
-    _field("referrer", _text, "the page whose link was followed"),
-    _field("crawl", _text, "the crawl's name and sequence number"),
-    _field("warc_path", _text, "the archive file, below the store"),
-    _field("warc_offset", _int, "byte offset of the response record in it"),
-    _field("digest", _text, "SHA-256 of the body"),
-    _field("error", _text, "why there is no answer: a network error, or the rule that forbade the request"),
-])
+PAGES = pa.schema(
+    [
+        _field("url", _text, "the URL asked for", nullable=False),
+        _field("final_url", _text, "the URL that answered, after redirects"),
+        _field("status", pa.int32(), "HTTP status, null where nothing answered"),
+        _field("fetched_at", _time, "when the answer arrived"),
+        _field("content_type", _text, "the Content-Type header"),
+        _field("body_bytes", _int, "bytes of the body as transferred"),
+        _field("depth", pa.int32(), "links from a seed"),
+        _field("referrer", _text, "the page whose link was followed"),
+        _field("crawl", _text, "the crawl's name and sequence number"),
+        _field("warc_path", _text, "the archive file, below the store"),
+        _field("warc_offset", _int, "byte offset of the response record in it"),
+        _field("digest", _text, "SHA-256 of the body"),
+        _field("error", _text, "why there is no answer: a network error, or the rule that forbade the request"),
+    ]
+)
 
-DOCUMENTS = pa.schema([
-    _field("doc_id", _text, "digest of canonical URL and text", nullable=False),
-    _field("url", _text, "the URL that answered, in canonical form", nullable=False),
-    _field("domain", _text, "host, with the port where it is not the scheme's"),
-    _field("title", _text, "the page's title"),
-    _field("text", _text, "main text, paragraphs by newlines", nullable=False),
-    _field("source", _text, "name of the source in the recipe", nullable=False),
-    _field("published", _text, "the page's own date, ISO 8601, where it states one"),
-    _field("digest", _text, "SHA-256 of the response body: the link to pages"),
-    _field("n_chars", _int, "Unicode code points of text"),
-    _field("n_words", _int, "white-space separated words of text"),
-])
+DOCUMENTS = pa.schema(
+    [
+        _field("doc_id", _text, "digest of canonical URL and text", nullable=False),
+        _field("url", _text, "the URL that answered, in canonical form", nullable=False),
+        _field("domain", _text, "host, with the port where it is not the scheme's"),
+        _field("title", _text, "the page's title"),
+        _field("text", _text, "main text, paragraphs by newlines", nullable=False),
+        _field("source", _text, "name of the source in the recipe", nullable=False),
+        _field("published", _text, "the page's own date, ISO 8601, where it states one"),
+        _field("digest", _text, "SHA-256 of the response body: the link to pages"),
+        _field("n_chars", _int, "Unicode code points of text"),
+        _field("n_words", _int, "white-space separated words of text"),
+    ]
+)
 
-DECISIONS = pa.schema([
-    _field("doc_id", _text, "the document, or for a page without text the digest of its URL alone", nullable=False),
-    _field("verdict", _text, "kept, removed or failed", nullable=False),
-    _field("stage", _text, "the stage that decided", nullable=False),
-    _field("rule", _text, "the rule that decided, null where kept"),
-    _field("value", _real, "the value that the rule saw"),
-    _field("threshold", _real, "the bound that it was held against"),
-    _field("url", _text, "the page"),
-    _field("source", _text, "name of the source in the recipe"),
-    _field("detail", _text, "what a number cannot say: an error, the kept duplicate"),
-])
+DECISIONS = pa.schema(
+    [
+        _field("doc_id", _text, "the document, or for a page without text the digest of its URL alone", nullable=False),
+        _field("verdict", _text, "kept, removed or failed", nullable=False),
+        _field("stage", _text, "the stage that decided", nullable=False),
+        _field("rule", _text, "the rule that decided, null where kept"),
+        _field("value", _real, "the value that the rule saw"),
+        _field("threshold", _real, "the bound that it was held against"),
+        _field("url", _text, "the page"),
+        _field("source", _text, "name of the source in the recipe"),
+        _field("detail", _text, "what a number cannot say: an error, the kept duplicate"),
+    ]
+)
 
-SIGNATURES = pa.schema([
-    _field("doc_id", _text, "the document", nullable=False),
-    _field("url", _text, "canonical URL", nullable=False),
-    _field("text_digest", _text, "SHA-256 of the normalised text: equal for exact duplicates", nullable=False),
-    _field("n_shingles", pa.int32(), "distinct word 5-grams"),
-    _field("n_chars", _int, "Unicode code points of the text"),
-    _field("signature", pa.list_(pa.uint32(), 128), "MinHash, datasketch scheme affine32, seed 1"),
-])
+SIGNATURES = pa.schema(
+    [
+        _field("doc_id", _text, "the document", nullable=False),
+        _field("url", _text, "canonical URL", nullable=False),
+        _field("text_digest", _text, "SHA-256 of the normalised text: equal for exact duplicates", nullable=False),
+        _field("n_shingles", pa.int32(), "distinct word 5-grams"),
+        _field("n_chars", _int, "Unicode code points of the text"),
+        _field("signature", pa.list_(pa.uint32(), 128), "MinHash, datasketch scheme affine32, seed 1"),
+    ]
+)
 
-DUPLICATES = pa.schema([
-    _field("doc_id", _text, "the document", nullable=False),
-    _field("cluster_id", _text, "smallest doc_id of the cluster"),
-    _field("cluster_size", _int, "documents in the cluster"),
-    _field("kept_doc_id", _text, "the first of the cluster by source priority, length, doc_id"),
-    _field("kind", _text, "strongest link into the cluster: url, exact or near"),
-    _field("jaccard", _real, "largest verified Jaccard similarity to a member"),
-    _field("rank", _int, "place in the cluster's order of preference, 0 first"),
-])
+DUPLICATES = pa.schema(
+    [
+        _field("doc_id", _text, "the document", nullable=False),
+        _field("cluster_id", _text, "smallest doc_id of the cluster"),
+        _field("cluster_size", _int, "documents in the cluster"),
+        _field("kept_doc_id", _text, "the first of the cluster by source priority, length, doc_id"),
+        _field("kind", _text, "strongest link into the cluster: url, exact or near"),
+        _field("jaccard", _real, "largest verified Jaccard similarity to a member"),
+        _field("rank", _int, "place in the cluster's order of preference, 0 first"),
+    ]
+)
 
-DUPLICATE_PAIRS = pa.schema([
-    _field("a", _text, "doc_id, smaller", nullable=False),
-    _field("b", _text, "doc_id, larger", nullable=False),
-    _field("band", pa.int32(), "first LSH band that they share, -1 for url and exact pairs"),
-    _field("jaccard", _real, "exact Jaccard similarity of their shingles"),
-    _field("verdict", _text, "url, exact, near or rejected"),
-])
+DUPLICATE_PAIRS = pa.schema(
+    [
+        _field("a", _text, "doc_id, smaller", nullable=False),
+        _field("b", _text, "doc_id, larger", nullable=False),
+        _field("band", pa.int32(), "first LSH band that they share, -1 for url and exact pairs"),
+        _field("jaccard", _real, "exact Jaccard similarity of their shingles"),
+        _field("verdict", _text, "url, exact, near or rejected"),
+    ]
+)
 
-CONTAMINATION = pa.schema([
-    _field("doc_id", _text, "the document"), _field("benchmark", _text, "evaluation set"),
-    _field("example_id", _text, "example in it"), _field("ngram", _text, "the shared n-gram"),
-    _field("context", _text, "the text around it"),
-])
+CONTAMINATION = pa.schema(
+    [
+        _field("doc_id", _text, "the document"),
+        _field("benchmark", _text, "evaluation set"),
+        _field("example_id", _text, "example in it"),
+        _field("ngram", _text, "the shared n-gram"),
+        _field("context", _text, "the text around it"),
+    ]
+)
 
-CORPUS = pa.schema([
-    _field("text", _text, "main text", nullable=False),
-    _field("id", _text, "doc_id", nullable=False),
-    _field("url", _text, "canonical URL"),
-    _field("dump", _text, "the corpus it came through: the source's name"),
-    _field("date", _text, "the page's own date, where it states one"),
-    _field("language", _text, "ISO 639 code"),
-    _field("language_score", _real, "probability of that language, 0 to 1"),
-    _field("token_count", _int, "estimate: UTF-8 bytes / 4, replaced by the exact count in the view once packed"),
-    _field("source", _text, "name of the source in the recipe"),
-    _field("weight", _real, "share of the training mixture given to its source"),
-])
+CORPUS = pa.schema(
+    [
+        _field("text", _text, "main text", nullable=False),
+        _field("id", _text, "doc_id", nullable=False),
+        _field("url", _text, "canonical URL"),
+        _field("dump", _text, "the corpus it came through: the source's name"),
+        _field("date", _text, "the page's own date, where it states one"),
+        _field("language", _text, "ISO 639 code"),
+        _field("language_score", _real, "probability of that language, 0 to 1"),
+        _field("token_count", _int, "estimate: UTF-8 bytes / 4, replaced by the exact count in the view once packed"),
+        _field("source", _text, "name of the source in the recipe"),
+        _field("weight", _real, "share of the training mixture given to its source"),
+    ]
+)
 
-TOKEN_SPANS = pa.schema([
-    _field("doc_id", _text, "the document", nullable=False),
-    _field("shard", _text, "token array below the artifact", nullable=False),
-    _field("start", _int, "first token in the shard", nullable=False),
-    _field("length", _int, "tokens, the end-of-text token included", nullable=False),
-    _field("split", _text, "train or validation"),
-    _field("source", _text, "name of the source in the recipe"),
-    _field("n_bytes", _int, "UTF-8 bytes of the text"),
-    _field("n_words", _int, "white-space separated words"),
-])
+TOKEN_SPANS = pa.schema(
+    [
+        _field("doc_id", _text, "the document", nullable=False),
+        _field("shard", _text, "token array below the artifact", nullable=False),
+        _field("start", _int, "first token in the shard", nullable=False),
+        _field("length", _int, "tokens, the end-of-text token included", nullable=False),
+        _field("split", _text, "train or validation"),
+        _field("source", _text, "name of the source in the recipe"),
+        _field("n_bytes", _int, "UTF-8 bytes of the text"),
+        _field("n_words", _int, "white-space separated words"),
+    ]
+)
 
-METRICS = pa.schema([
-    _field("run", _text, "key of the training run", nullable=False),
-    _field("step", _int, "optimiser steps done"),
-    _field("name", _text, "loss, learning_rate, gradient_norm, tokens_per_second, validation_loss, …"),
-    _field("value", _real, "in nats a token for losses"),
-    _field("at", _time, "when it was measured"),
-])
+METRICS = pa.schema(
+    [
+        _field("run", _text, "key of the training run", nullable=False),
+        _field("step", _int, "optimiser steps done"),
+        _field("name", _text, "loss, learning_rate, gradient_norm, tokens_per_second, validation_loss, …"),
+        _field("value", _real, "in nats a token for losses"),
+        _field("at", _time, "when it was measured"),
+    ]
+)
 
-EVALUATIONS = pa.schema([
-    _field("run", _text, "key of the training run, or the name of a baseline", nullable=False),
-    _field("step", _int, "step of the checkpoint, null for a baseline"),
-    _field("task", _text, "what was asked"),
-    _field("shots", _int, "demonstrations in the prompt"),
-    _field("metric", _text, "what was measured"),
-    _field("value", _real, "the score"),
-    _field("stderr", _real, "standard error over documents or examples"),
-    _field("n", _int, "documents or examples"),
-    _field("clean_value", _real, "the score on uncontaminated examples, null where not measured"),
-    _field("share_clean", _real, "share of them, null where not measured"),
-])
+EVALUATIONS = pa.schema(
+    [
+        _field("run", _text, "key of the training run, or the name of a baseline", nullable=False),
+        _field("step", _int, "step of the checkpoint, null for a baseline"),
+        _field("task", _text, "what was asked"),
+        _field("shots", _int, "demonstrations in the prompt"),
+        _field("metric", _text, "what was measured"),
+        _field("value", _real, "the score"),
+        _field("stderr", _real, "standard error over documents or examples"),
+        _field("n", _int, "documents or examples"),
+        _field("clean_value", _real, "the score on uncontaminated examples, null where not measured"),
+        _field("share_clean", _real, "share of them, null where not measured"),
+    ]
+)
 
-SAMPLES = pa.schema([
-    _field("run", _text, "key of the training run"), _field("step", _int, "step of the checkpoint"),
-    _field("prompt", _text, "given to the model"), _field("text", _text, "what it wrote"),
-])
+SAMPLES = pa.schema(
+    [
+        _field("run", _text, "key of the training run"),
+        _field("step", _int, "step of the checkpoint"),
+        _field("prompt", _text, "given to the model"),
+        _field("text", _text, "what it wrote"),
+    ]
+)
 
-FUNNEL = pa.schema([
-    _field("stage", _text, "the stage"), _field("subject", _text, "source, where the stage runs once a source"),
-    _field("rule", _text, "rule, in the order of its application"),
-    _field("documents_in", _int, "documents before it"), _field("documents_out", _int, "documents after it"),
-    _field("bytes_in", _int, "bytes before it"), _field("bytes_out", _int, "bytes after it"),
-])
+FUNNEL = pa.schema(
+    [
+        _field("stage", _text, "the stage"),
+        _field("subject", _text, "source, where the stage runs once a source"),
+        _field("rule", _text, "rule, in the order of its application"),
+        _field("documents_in", _int, "documents before it"),
+        _field("documents_out", _int, "documents after it"),
+        _field("bytes_in", _int, "bytes before it"),
+        _field("bytes_out", _int, "bytes after it"),
+    ]
+)
 
-ARTIFACTS = pa.schema([
-    _field("stage", _text, "the stage"), _field("key", _text, "the artifact's key"), _field("subject", _text, "source"),
-    _field("inputs", _text, "JSON: name -> key"), _field("settings", _text, "JSON"),
-    _field("rows", _int, "rows of all tables"), _field("bytes", _int, "bytes of all files"),
-    _field("documents_in", _int, "documents that went in"), _field("kept", _int, "kept"),
-    _field("removed", _int, "removed"), _field("failed", _int, "failed"),
-])
+ARTIFACTS = pa.schema(
+    [
+        _field("stage", _text, "the stage"),
+        _field("key", _text, "the artifact's key"),
+        _field("subject", _text, "source"),
+        _field("inputs", _text, "JSON: name -> key"),
+        _field("settings", _text, "JSON"),
+        _field("rows", _int, "rows of all tables"),
+        _field("bytes", _int, "bytes of all files"),
+        _field("documents_in", _int, "documents that went in"),
+        _field("kept", _int, "kept"),
+        _field("removed", _int, "removed"),
+        _field("failed", _int, "failed"),
+    ]
+)
 
-PARTS = pa.schema([
-    _field("stage", _text, "the stage"), _field("key", _text, "the artifact's key"), _field("part", _text, "the part"),
-    _field("path", _text, "file below the store"), _field("rows", _int, "rows"), _field("bytes", _int, "bytes"),
-    _field("sha256", _text, "digest of the file"),
-])
+PARTS = pa.schema(
+    [
+        _field("stage", _text, "the stage"),
+        _field("key", _text, "the artifact's key"),
+        _field("part", _text, "the part"),
+        _field("path", _text, "file below the store"),
+        _field("rows", _int, "rows"),
+        _field("bytes", _int, "bytes"),
+        _field("sha256", _text, "digest of the file"),
+    ]
+)
 
-WORK = pa.schema([
-    _field("stage", _text, "the stage"), _field("key", _text, "the artifact's key"),
-    _field("part", _text, "the part, null for a whole stage run"), _field("started_at", _time, "when it began"),
-    _field("wall_s", _real, "seconds that passed"), _field("cpu_s", _real, "processor seconds, children included"),
-    _field("peak_rss_bytes", _int, "largest resident memory of the process that made it"),
-    _field("reused", pa.bool_(), "nothing was made: it was there"),
-])
+WORK = pa.schema(
+    [
+        _field("stage", _text, "the stage"),
+        _field("key", _text, "the artifact's key"),
+        _field("part", _text, "the part, null for a whole stage run"),
+        _field("started_at", _time, "when it began"),
+        _field("wall_s", _real, "seconds that passed"),
+        _field("cpu_s", _real, "processor seconds, children included"),
+        _field("peak_rss_bytes", _int, "largest resident memory of the process that made it"),
+        _field("reused", pa.bool_(), "nothing was made: it was there"),
+    ]
+)
 
-RUNS = pa.schema([
-    _field("run", _text, "id: UTC start time and recipe"), _field("recipe", _text, "recipe"),
-    _field("started_at", _text, "ISO 8601"), _field("stage", _text, "the stage"), _field("key", _text, "artifact"),
-])
+RUNS = pa.schema(
+    [
+        _field("run", _text, "id: UTC start time and recipe"),
+        _field("recipe", _text, "recipe"),
+        _field("started_at", _text, "ISO 8601"),
+        _field("stage", _text, "the stage"),
+        _field("key", _text, "artifact"),
+    ]
+)
 
 # The stored tables that a stage writes as <table>/<part>.parquet, by the name of the table.
 STORED: dict[str, pa.Schema] = {
-    "pages": PAGES, "documents": DOCUMENTS, "decisions": DECISIONS, "signatures": SIGNATURES, "duplicates": DUPLICATES,
-    "duplicate_pairs": DUPLICATE_PAIRS, "contamination": CONTAMINATION, "corpus": CORPUS, "token_spans": TOKEN_SPANS,
-    "evaluations": EVALUATIONS, "samples": SAMPLES,
+    "pages": PAGES,
+    "documents": DOCUMENTS,
+    "decisions": DECISIONS,
+    "signatures": SIGNATURES,
+    "duplicates": DUPLICATES,
+    "duplicate_pairs": DUPLICATE_PAIRS,
+    "contamination": CONTAMINATION,
+    "corpus": CORPUS,
+    "token_spans": TOKEN_SPANS,
+    "evaluations": EVALUATIONS,
+    "samples": SAMPLES,
 }
 
 

@@ -88,7 +88,9 @@ class Store:
                     found = os.listdir(self._root / folder)
                 else:
                     self.filesystem.invalidate_cache()
-                    found = [e.rstrip("/").rsplit("/", 1)[-1] for e in self.filesystem.ls(self.address(folder), detail=False)]
+                    found = [
+                        e.rstrip("/").rsplit("/", 1)[-1] for e in self.filesystem.ls(self.address(folder), detail=False)
+                    ]
             except (FileNotFoundError, NotADirectoryError):
                 return []
         return sorted(name for name in found if name and not name.startswith("."))
@@ -170,8 +172,11 @@ class Store:
     def check_writable(self) -> None:
         """Raises StoreError where nothing can be written."""
         probe = f"scratch/{_temporary_name('probe')}" if self.is_local else f"probe-{uuid.uuid4().hex}"
-        self.write_bytes(probe, b"x")
-        self.delete(probe)
+        try:
+            self.write_bytes(probe, b"x")
+            self.delete(probe)
+        except OSError as error:
+            raise StoreError(f"the store {self.url} cannot be written ({error}): name another with --set store=URL") from error
 
 
 def sha256_of(path: Path) -> str:
@@ -212,10 +217,14 @@ def _clear_errors(url: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise StoreError(f"no space is left for the store {url}: free some and run the same command again") from error
+            raise StoreError(
+                f"no space is left for the store {url}: free some and run the same command again"
+            ) from error
         if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-            raise StoreError(f"the store {url} cannot be written: give this user the right to write there, "
-                             "or name another with --set store=URL") from error
+            raise StoreError(
+                f"the store {url} cannot be written: give this user the right to write there, "
+                "or name another with --set store=URL"
+            ) from error
         if isinstance(error, NotADirectoryError | FileExistsError):
             raise StoreError(f"the store {url} is not a folder: name another with --set store=URL") from error
         raise

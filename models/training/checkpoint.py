@@ -23,7 +23,7 @@ class ForeignCheckpoint(Exception):
 
 def state_tensors(model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
     """All tensors of the training state by name."""
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     tensors = {f"model.{name}": parameter.detach() for name, parameter in model.named_parameters()}
     for optimizer in optimizers:
         for parameter, state in optimizer.state.items():
@@ -31,7 +31,9 @@ def state_tensors(model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> 
     return {name: tensor.contiguous().cpu() for name, tensor in sorted(tensors.items())}
 
 
-def save(folder: Path, step: int, run: str, model: nn.Module, optimizers: list[torch.optim.Optimizer], keep: int) -> Path:
+def save(
+    folder: Path, step: int, run: str, model: nn.Module, optimizers: list[torch.optim.Optimizer], keep: int
+) -> Path:
     """Writes the state after ``step`` and drops all but the newest ``keep`` checkpoints."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step:08d}.safetensors"
@@ -61,7 +63,9 @@ def newest(folder: Path, run: str) -> Path | None:
         except (OSError, ValueError):
             continue
         if record["run"] != run:
-            raise ForeignCheckpoint(f"the checkpoint {record_path.stem} in {folder} belongs to run {record['run'][:8]}, not {run[:8]}")
+            raise ForeignCheckpoint(
+                f"the checkpoint {record_path.stem} in {folder} belongs to run {record['run'][:8]}, not {run[:8]}"
+            )
         if digest == record["sha256"]:
             return record_path.with_suffix(".safetensors")
     return None
@@ -70,7 +74,12 @@ def newest(folder: Path, run: str) -> Path | None:
 def restore(path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> int:
     """Loads a checkpoint in place; returns its step."""
     tensors = load_file(path)
-    owner = {parameter: optimizer for optimizer in optimizers for group in optimizer.param_groups for parameter in group["params"]}
+    owner = {
+        parameter: optimizer
+        for optimizer in optimizers
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
     parameters = dict(model.named_parameters())
     with torch.no_grad():
         for full_name, value in tensors.items():

@@ -51,8 +51,16 @@ class NonFiniteLoss(Exception):
         self.step = step
 
 
-def train(model: Decoder, plan: Plan, batch_at: Callable[[int], Batch], validation_loss: Callable[[], float], folder: Path,
-          log: Callable[[int, dict[str, float]], None], saved: Callable[[Path], None], stopping: Callable[[], bool]) -> Path | None:
+def train(
+    model: Decoder,
+    plan: Plan,
+    batch_at: Callable[[int], Batch],
+    validation_loss: Callable[[], float],
+    folder: Path,
+    log: Callable[[int, dict[str, float]], None],
+    saved: Callable[[Path], None],
+    stopping: Callable[[], bool],
+) -> Path | None:
     """Trains to ``plan.steps`` from the newest checkpoint in ``folder``; returns the last checkpoint.
 
     ``batch_at(step)`` gives this rank's share of a step's global batch. ``log`` receives metrics, ``saved``
@@ -81,8 +89,12 @@ def train(model: Decoder, plan: Plan, batch_at: Callable[[int], Batch], validati
         metrics: dict[str, float] = {}
         if step % plan.log_every == 0 or step == plan.steps:
             seconds = time.perf_counter() - clock
-            metrics = {"loss": loss, "gradient_norm": norm, "learning_rate": plan.peak_learning_rate * share,
-                       "tokens_per_second": tokens / seconds}
+            metrics = {
+                "loss": loss,
+                "gradient_norm": norm,
+                "learning_rate": plan.peak_learning_rate * share,
+                "tokens_per_second": tokens / seconds,
+            }
         if first_rank and (step % plan.validate_every == 0 or step == plan.steps):
             metrics["validation_loss"] = validation_loss()
         if metrics and first_rank:
@@ -108,8 +120,15 @@ class _Loss(nn.Module):
         return self.model.loss(ids, targets)
 
 
-def _step(wrapped: nn.Module, model: Decoder, optimizers: list[torch.optim.Optimizer], plan: Plan, step: int, ids: Tensor,
-          targets: Tensor) -> tuple[float, float]:
+def _step(
+    wrapped: nn.Module,
+    model: Decoder,
+    optimizers: list[torch.optim.Optimizer],
+    plan: Plan,
+    step: int,
+    ids: Tensor,
+    targets: Tensor,
+) -> tuple[float, float]:
     """One optimiser step over gradient-accumulated micro-batches; returns the loss and the gradient's norm."""
     model.train()
     rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0

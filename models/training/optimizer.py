@@ -21,7 +21,7 @@ ADAM_EPS = 1e-8
 def orthogonalised(update: Tensor) -> Tensor:
     """The nearest matrix with singular values of about 1, by Newton-Schulz; ``update`` is (rows, columns)."""
     a, b, c = NEWTON_SCHULZ
-    x = update / (update.norm() + 1e-7)
+    x: Tensor = update / (update.norm() + 1e-7)
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     for _ in range(NEWTON_SCHULZ_STEPS):
@@ -33,11 +33,13 @@ def orthogonalised(update: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Momentum, orthogonalised, with decoupled weight decay. For matrices only."""
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+    ) -> None:
         super().__init__(list(parameters), {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override] # no closure is ever given
         """One update of every matrix that has a gradient."""
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -47,20 +49,29 @@ class Muon(torch.optim.Optimizer):
                 if not state:
                     state["momentum"] = torch.zeros_like(parameter)
                 state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
-                update = orthogonalised(parameter.grad.lerp(state["momentum"], group["momentum"]))  # Nesterov's look ahead
+                update = orthogonalised(
+                    parameter.grad.lerp(state["momentum"], group["momentum"])
+                )  # Nesterov's look ahead
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                parameter.add_(update, alpha=-group["lr"] * math.sqrt(max(1.0, parameter.shape[0] / parameter.shape[1])))
+                parameter.add_(
+                    update, alpha=-group["lr"] * math.sqrt(max(1.0, parameter.shape[0] / parameter.shape[1]))
+                )
 
 
-def adamw(named: list[tuple[str, nn.Parameter]], lr: float, betas: tuple[float, float], weight_decay: float) -> torch.optim.AdamW:
+def adamw(
+    named: list[tuple[str, nn.Parameter]], lr: float, betas: tuple[float, float], weight_decay: float
+) -> torch.optim.AdamW:
     """AdamW (Brown et al. 2020, appendix B): matrices decay, biases and gains do not."""
-    groups = [{"params": [p for _, p in named if p.ndim >= 2], "weight_decay": weight_decay},
-              {"params": [p for _, p in named if p.ndim < 2], "weight_decay": 0.0}]
+    groups = [
+        {"params": [p for _, p in named if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for _, p in named if p.ndim < 2], "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=ADAM_EPS, fused=True)
 
 
-def make_optimizers(model: nn.Module, lr: float, betas: tuple[float, float], weight_decay: float,
-                    muon_lr: float | None) -> list[torch.optim.Optimizer]:
+def make_optimizers(
+    model: nn.Module, lr: float, betas: tuple[float, float], weight_decay: float, muon_lr: float | None
+) -> list[torch.optim.Optimizer]:
     """The optimisers of a model, by name order; ``muon_lr`` None trains everything by AdamW."""
     named = sorted(model.named_parameters())
     if muon_lr is None:

@@ -105,8 +105,10 @@ class Order:
     def __post_init__(self) -> None:
         for name, tokens in self.streams:
             if tokens <= self.context:
-                raise ValueError(f"the source {name} has {tokens} training tokens, fewer than one window of {self.context + 1}: "
-                                 "give it more text, a weight of 0, or the model a shorter context")
+                raise ValueError(
+                    f"the source {name} has {tokens} training tokens, fewer than one window of {self.context + 1}: "
+                    "give it more text, a weight of 0, or the model a shorter context"
+                )
 
     def windows_of(self, source: str) -> int:
         """Windows in an epoch of a source: starts move by the context length."""

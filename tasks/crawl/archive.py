@@ -83,8 +83,12 @@ class Archive:
         rows = []
         with path.open("wb") as stream:
             writer = WARCWriter(stream, gzip=True, warc_version="1.1")
-            writer.write_record(writer.create_warcinfo_record(Path(warc_path).name, {
-                "software": self.software, "format": "WARC File Format 1.1", "isPartOf": self.crawl}))
+            writer.write_record(
+                writer.create_warcinfo_record(
+                    Path(warc_path).name,
+                    {"software": self.software, "format": "WARC File Format 1.1", "isPartOf": self.crawl},
+                )
+            )
             for fetch in self.fetches:
                 offset = None
                 if fetch.error is None:
@@ -96,19 +100,40 @@ class Archive:
     def _write_response(self, writer: WARCWriter, fetch: Fetch) -> None:
         date = fetch.fetched_at.strftime("%Y-%m-%dT%H:%M:%SZ")
         response = writer.create_warc_record(
-            fetch.final_url, "response", payload=io.BytesIO(fetch.body), warc_headers_dict={"WARC-Date": date},
-            http_headers=StatusAndHeaders(f"{fetch.status} {fetch.reason}".strip(), fetch.response_headers, protocol="HTTP/1.1"))
+            fetch.final_url,
+            "response",
+            payload=io.BytesIO(fetch.body),
+            warc_headers_dict={"WARC-Date": date},
+            http_headers=StatusAndHeaders(
+                f"{fetch.status} {fetch.reason}".strip(), fetch.response_headers, protocol="HTTP/1.1"
+            ),
+        )
         request = writer.create_warc_record(
-            fetch.final_url, "request", warc_headers_dict={
-                "WARC-Date": date, "WARC-Concurrent-To": response.rec_headers.get_header("WARC-Record-ID")},
-            http_headers=StatusAndHeaders("GET / HTTP/1.1", fetch.request_headers, is_http_request=True))
+            fetch.final_url,
+            "request",
+            warc_headers_dict={
+                "WARC-Date": date,
+                "WARC-Concurrent-To": response.rec_headers.get_header("WARC-Record-ID"),
+            },
+            http_headers=StatusAndHeaders("GET / HTTP/1.1", fetch.request_headers, is_http_request=True),
+        )
         writer.write_record(response)
         writer.write_record(request)
 
     def _row(self, fetch: Fetch, warc_path: str, offset: int | None) -> dict[str, Any]:
         archived = fetch.error is None
         return {
-            "url": fetch.url, "final_url": fetch.final_url, "status": fetch.status, "fetched_at": fetch.fetched_at,
-            "content_type": fetch.content_type, "body_bytes": len(fetch.body), "depth": fetch.depth, "referrer": fetch.referrer,
-            "crawl": self.crawl, "warc_path": warc_path if archived else None, "warc_offset": offset,
-            "digest": hashlib.sha256(fetch.body).hexdigest() if archived else None, "error": fetch.error}
+            "url": fetch.url,
+            "final_url": fetch.final_url,
+            "status": fetch.status,
+            "fetched_at": fetch.fetched_at,
+            "content_type": fetch.content_type,
+            "body_bytes": len(fetch.body),
+            "depth": fetch.depth,
+            "referrer": fetch.referrer,
+            "crawl": self.crawl,
+            "warc_path": warc_path if archived else None,
+            "warc_offset": offset,
+            "digest": hashlib.sha256(fetch.body).hexdigest() if archived else None,
+            "error": fetch.error,
+        }

@@ -43,13 +43,16 @@ class Frontier:
     def add(self, links: Iterable[Link]) -> None:
         """Adds links that are not known yet, durably."""
         with self._transaction():
-            self._db.executemany("INSERT OR IGNORE INTO urls (url, depth, referrer) VALUES (?, ?, ?)",
-                                 [(link.url, link.depth, link.referrer) for link in links])
+            self._db.executemany(
+                "INSERT OR IGNORE INTO urls (url, depth, referrer) VALUES (?, ?, ?)",
+                [(link.url, link.depth, link.referrer) for link in links],
+            )
 
     def claim(self, limit: int) -> list[Link]:
         """Takes pending URLs, nearest to the seeds first; they stay claimed until done or until a restart."""
-        rows = self._db.execute("SELECT id, url, depth, referrer FROM urls WHERE state = ? ORDER BY depth, id LIMIT ?",
-                                (PENDING, limit)).fetchall()
+        rows = self._db.execute(
+            "SELECT id, url, depth, referrer FROM urls WHERE state = ? ORDER BY depth, id LIMIT ?", (PENDING, limit)
+        ).fetchall()
         with self._transaction():
             self._db.executemany("UPDATE urls SET state = ? WHERE id = ?", [(CLAIMED, row[0]) for row in rows])
         return [Link(*row[1:]) for row in rows]
@@ -66,7 +69,9 @@ class Frontier:
 
     def counts(self) -> tuple[int, int]:
         """URLs done, and URLs known."""
-        done, known = self._db.execute("SELECT count(*) FILTER (WHERE state = ?), count(*) FROM urls", (DONE,)).fetchone()
+        done, known = self._db.execute(
+            "SELECT count(*) FILTER (WHERE state = ?), count(*) FROM urls", (DONE,)
+        ).fetchone()
         return done, known
 
     def close(self) -> None:
@@ -86,5 +91,3 @@ class _Transaction:
 
     def __exit__(self, kind: object, *_: object) -> None:
         self._db.execute("COMMIT" if kind is None else "ROLLBACK")
-
-

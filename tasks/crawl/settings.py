@@ -15,8 +15,10 @@ class CrawlSettings(StageSettings):
     max_depth: int = Field(20, ge=0, description="links to follow from a seed")
     max_pages: int = Field(1_000_000, ge=1, description="pages to fetch at most")
     max_page_bytes: int = Field(16 << 20, ge=1, description="bytes of a body after which it is refused")
-    user_agent: str = Field("gristmill/0.1 (+https://pypi.org/project/gristmill)",
-                            description="how the crawler names itself; put your contact in it before you crawl other people's sites")
+    user_agent: str = Field(
+        "gristmill/0.1 (+https://pypi.org/project/gristmill)",
+        description="how the crawler names itself; put your contact in it before you crawl other people's sites",
+    )
     obey_robots: bool = Field(True, description="fetch robots.txt and do as it says")
     delay_s: float = operational(1.0, "seconds between two requests to a host", ge=0)
     requests_per_host: int = operational(1, "requests under way at once to a host", ge=1)

@@ -11,14 +11,16 @@ import time
 from collections import deque
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import scrapy
 from pydantic import BaseModel
 from scrapy.core.scheduler import BaseScheduler
 from scrapy.crawler import Crawler, CrawlerProcess
+from scrapy.downloadermiddlewares.robotstxt import RobotsTxtMiddleware
 from scrapy.exceptions import IgnoreRequest
 from scrapy.http import HtmlResponse, Request, Response
+from scrapy.utils.misc import build_from_crawler
 
 from tasks.crawl.archive import Archive, Fetch
 from tasks.crawl.frontier import Frontier, Link
@@ -30,6 +32,8 @@ from warehouse.store import Store
 
 CLAIM_AT_ONCE = 64
 PROGRESS_SECONDS = 0.5
+FIRST_CLIENT_ERROR, FIRST_SERVER_ERROR = 400, 500
+FORBID_ALL = b"User-agent: *\nDisallow: /\n"
 
 
 class Job(BaseModel):
@@ -96,7 +100,7 @@ def _crawl_of(crawler: Crawler) -> Crawl:
     return crawler.spider.crawl
 
 
-class FrontierScheduler(BaseScheduler):
+class FrontierScheduler(BaseScheduler):  # type: ignore[misc] # Scrapy is not typed here
     """Scrapy's scheduler interface over the frontier; redirects and retries wait in memory."""
 
     def __init__(self, crawl: Crawl) -> None:
@@ -157,7 +161,31 @@ class ScopeMiddleware:
             raise IgnoreRequest("redirect out of scope")
 
 
-class SiteSpider(scrapy.Spider):
+class RobotsMiddleware(RobotsTxtMiddleware):  # type: ignore[misc]
+    """robots.txt by RFC 9309, section 2.3.1: 4xx allows everything, 5xx and silence forbid everything.
+
+    Scrapy's own reads rules out of error pages, takes silence for leave, and where several requests wait for one
+    robots.txt gives its rules to the first of them only.
+    """
+
+    async def robot_parser(self, request: Request) -> Any:
+        await super().robot_parser(request)
+        return self._parsers[urlsplit(request.url).netloc]
+
+    async def _parse_robots(self, response: Response, netloc: str, request: Request) -> None:
+        if response.status >= FIRST_SERVER_ERROR:
+            response = response.replace(body=FORBID_ALL)
+        elif response.status >= FIRST_CLIENT_ERROR:
+            response = response.replace(body=b"")
+        await super()._parse_robots(response, netloc, request)
+
+    def _robots_error(self, exc: Exception, netloc: str) -> None:
+        waiting = self._parsers[netloc]
+        self._parsers[netloc] = build_from_crawler(self._parserimpl, self.crawler, FORBID_ALL)
+        waiting.callback(self._parsers[netloc])
+
+
+class SiteSpider(scrapy.Spider):  # type: ignore[misc]
     """Archives every page that it is handed and gives its links to the frontier."""
 
     name = "gristmill"
@@ -177,8 +205,15 @@ class SiteSpider(scrapy.Spider):
         assert response.request is not None
         link: Link = response.meta["link"]
         fetch = Fetch(
-            link.url, link.depth, link.referrer, final_url=canonical_url(response.url), status=response.status,
-            request_headers=_headers(response.request.headers), response_headers=_headers(response.headers), body=response.body)
+            link.url,
+            link.depth,
+            link.referrer,
+            final_url=canonical_url(response.url),
+            status=response.status,
+            request_headers=_headers(response.request.headers),
+            response_headers=_headers(response.headers),
+            body=response.body,
+        )
         links = _links(response, link.depth + 1, self.crawl) if isinstance(response, HtmlResponse) else []
         self.crawl.record(fetch, links)
 
@@ -218,14 +253,26 @@ def _links(response: HtmlResponse, depth: int, crawl: Crawl) -> list[Link]:
 def scrapy_settings(settings: CrawlSettings) -> dict[str, Any]:
     """Our settings in Scrapy's words."""
     return {
-        "SCHEDULER": FrontierScheduler, "DUPEFILTER_CLASS": "scrapy.dupefilters.BaseDupeFilter",
-        "DOWNLOADER_MIDDLEWARES": {ScopeMiddleware: 50}, "USER_AGENT": settings.user_agent, "ROBOTSTXT_OBEY": settings.obey_robots,
-        "DOWNLOAD_DELAY": settings.delay_s, "CONCURRENT_REQUESTS": max(16, settings.requests_per_host),
-        "CONCURRENT_REQUESTS_PER_DOMAIN": settings.requests_per_host, "AUTOTHROTTLE_ENABLED": settings.autothrottle,
-        "AUTOTHROTTLE_START_DELAY": settings.delay_s, "DOWNLOAD_TIMEOUT": settings.timeout_s, "RETRY_TIMES": settings.retries,
-        "DOWNLOAD_MAXSIZE": settings.max_page_bytes, "COOKIES_ENABLED": False, "TELNETCONSOLE_ENABLED": False,
+        "SCHEDULER": FrontierScheduler,
+        "DUPEFILTER_CLASS": "scrapy.dupefilters.BaseDupeFilter",
+        "DOWNLOADER_MIDDLEWARES": {ScopeMiddleware: 50, RobotsMiddleware: 100, RobotsTxtMiddleware: None},
+        "USER_AGENT": settings.user_agent,
+        "ROBOTSTXT_OBEY": settings.obey_robots,
+        "DOWNLOAD_DELAY": settings.delay_s,
+        "CONCURRENT_REQUESTS": max(16, settings.requests_per_host),
+        "CONCURRENT_REQUESTS_PER_DOMAIN": settings.requests_per_host,
+        "AUTOTHROTTLE_ENABLED": settings.autothrottle,
+        "AUTOTHROTTLE_START_DELAY": settings.delay_s,
+        "DOWNLOAD_TIMEOUT": settings.timeout_s,
+        "RETRY_TIMES": settings.retries,
+        "DOWNLOAD_MAXSIZE": settings.max_page_bytes,
+        "COOKIES_ENABLED": False,
+        "TELNETCONSOLE_ENABLED": False,
         "COMPRESSION_ENABLED": False,  # the archive keeps the bytes that the server sent
-        "HTTPERROR_ALLOW_ALL": True, "LOG_LEVEL": "WARNING", "LOGSTATS_INTERVAL": 0}
+        "HTTPERROR_ALLOW_ALL": True,
+        "LOG_LEVEL": "WARNING",
+        "LOGSTATS_INTERVAL": 0,
+    }
 
 
 def main() -> int:

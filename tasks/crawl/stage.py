@@ -50,23 +50,36 @@ class Crawl(Stage):
         if not frontier.exists():
             self._forget_batches()
         job = scratch / "job.json"
-        job.write_text(Job(store=self.store.url, ref=self.ref, crawl=f"{self.subject}-{self.sequence:04d}",
-                           settings=self.settings, frontier=frontier).model_dump_json())
+        job.write_text(
+            Job(
+                store=self.store.url,
+                ref=self.ref,
+                crawl=f"{self.subject}-{self.sequence:04d}",
+                settings=self.settings,
+                frontier=frontier,
+            ).model_dump_json()
+        )
         for event in events([sys.executable, "-m", "tasks.crawl.spider", str(job)], scratch / "crawl.log"):
             report.progress(self, event["done"], event["known"], f"{event['done']:,} of {event['known']:,} known URLs")
         pages = self._pages()
         if not pc.any(pc.equal(pages["status"], OK)).as_py():
             self._start_over(scratch)
-            reason = next((error for error in pages["error"].to_pylist() if error), None) or f"status {pages['status'][0]}"
-            raise GristmillError(f"no page of the source {self.subject} could be fetched from {', '.join(self.settings.seeds)} "
-                                 f"({reason}): check its seeds and that the site is up, then run the same command again")
+            reason = (
+                next((error for error in pages["error"].to_pylist() if error), None) or f"status {pages['status'][0]}"
+            )
+            raise GristmillError(
+                f"no page of the source {self.subject} could be fetched from {', '.join(self.settings.seeds)} "
+                f"({reason}): check its seeds and that the site is up, then run the same command again"
+            )
         writer.files.extend(self._batch_files())
         shutil.rmtree(scratch, ignore_errors=True)
         return made_of(pages)
 
     def _pages(self) -> pa.Table:
         folder = f"{self.ref.folder}/pages"
-        return pa.concat_tables([pq.read_table(self.store.local_copy(f"{folder}/{name}")) for name in self.store.names(folder)])
+        return pa.concat_tables(
+            [pq.read_table(self.store.local_copy(f"{folder}/{name}")) for name in self.store.names(folder)]
+        )
 
     def _batch_files(self) -> list[FileRecord]:
         files = []
@@ -74,7 +87,9 @@ class Crawl(Stage):
             for name in self.store.names(f"{self.ref.folder}/{table}"):
                 local = self.store.local_copy(f"{self.ref.folder}/{table}/{name}")
                 rows = pq.read_metadata(local).num_rows if table == "pages" else 0
-                files.append(FileRecord(path=f"{table}/{name}", rows=rows, bytes=local.stat().st_size, sha256=sha256_of(local)))
+                files.append(
+                    FileRecord(path=f"{table}/{name}", rows=rows, bytes=local.stat().st_size, sha256=sha256_of(local))
+                )
         return files
 
     def _forget_batches(self) -> None:
@@ -99,15 +114,26 @@ def made_of(pages: pa.Table) -> Made:
     kept_mask = pc.fill_null(pc.equal(pages["status"], OK), False)
     kept = pages.filter(kept_mask)
     other_status = pages.num_rows - forbidden - failed - kept.num_rows
-    lines = sorted({f"{row['final_url']}\t{row['content_type']}\t{row['digest']}"
-                    for row in kept.select(["final_url", "content_type", "digest"]).to_pylist()})
+    lines = sorted(
+        {
+            f"{row['final_url']}\t{row['content_type']}\t{row['digest']}"
+            for row in kept.select(["final_url", "content_type", "digest"]).to_pylist()
+        }
+    )
     size = pc.sum(pages["body_bytes"]).as_py() or 0
     lost = size - (pc.sum(kept["body_bytes"]).as_py() or 0)
     return Made(
         counts=Counts(documents_in=pages.num_rows, kept=kept.num_rows, removed=forbidden + other_status, failed=failed),
         statistics={
-            "content_digest": hashlib.sha256("\n".join(lines).encode()).hexdigest(), "bytes_in": size,
-            "funnel": {"robots.txt": [forbidden, 0], "status other than 200": [other_status, lost], "no answer": [failed, 0]}})
+            "content_digest": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+            "bytes_in": size,
+            "funnel": {
+                "robots.txt": [forbidden, 0],
+                "status other than 200": [other_status, lost],
+                "no answer": [failed, 0],
+            },
+        },
+    )
 
 
 def crawls_of(store: Store, source: str) -> list[Manifest]:
@@ -120,7 +146,7 @@ def crawls_of(store: Store, source: str) -> list[Manifest]:
 def crawl_to_use(store: Store, settings: CrawlSettings, source: str, fresh: bool) -> Crawl:
     """The newest crawl of a source with these settings, or (none yet, or ``fresh``) the next one in number."""
     known = crawls_of(store, source)
-    wanted = {name: value for name, value in settings.identity().items()}
+    wanted = settings.identity()
     same = [manifest for manifest in known if {k: v for k, v in manifest.settings.items() if k != "sequence"} == wanted]
     if same and not fresh:
         return Crawl(store, settings, source, int(same[-1].settings["sequence"]))

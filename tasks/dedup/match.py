@@ -24,7 +24,9 @@ STRENGTH = ("url", "exact", "near")  # strongest first
 class MatchSettings(StageSettings):
     """When two documents count as one."""
 
-    threshold: float = Field(0.8, gt=0, le=1, description="smallest exact Jaccard similarity of word 5-grams that joins two documents")
+    threshold: float = Field(
+        0.8, gt=0, le=1, description="smallest exact Jaccard similarity of word 5-grams that joins two documents"
+    )
     bands: int = Field(16, ge=1, description="LSH bands")
     rows: int = Field(8, ge=1, description="signature rows in a band")
     priority: dict[str, int] = Field(default={}, description="source -> priority: the highest survives")
@@ -67,9 +69,16 @@ class Match(Stage):
         pairs = sorted(equal + near)
         writer.table("duplicates", self._clusters(documents, [pair for pair in pairs if pair.verdict != "rejected"]))
         ids = documents["doc_id"].to_pylist()
-        writer.table("duplicate_pairs", pa.Table.from_pylist(
-            [{"a": ids[p.a], "b": ids[p.b], "band": p.band, "jaccard": p.jaccard, "verdict": p.verdict} for p in pairs],
-            schema=schemas.DUPLICATE_PAIRS))
+        writer.table(
+            "duplicate_pairs",
+            pa.Table.from_pylist(
+                [
+                    {"a": ids[p.a], "b": ids[p.b], "band": p.band, "jaccard": p.jaccard, "verdict": p.verdict}
+                    for p in pairs
+                ],
+                schema=schemas.DUPLICATE_PAIRS,
+            ),
+        )
         total = documents.num_rows
         return Made(counts=Counts(documents_in=total, kept=total))
 
@@ -116,7 +125,9 @@ class Match(Stage):
         """Components over verified pairs; the preferred member is first by priority, length, doc_id."""
         n = documents.num_rows
         edges = np.array([(p.a, p.b) for p in pairs], dtype=np.int64).reshape(-1, 2)
-        _, component = connected_components(coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(n, n)), directed=False)
+        _, component = connected_components(
+            coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(n, n)), directed=False
+        )
         best: dict[int, tuple[int, float]] = {}
         for pair in pairs:
             for row in (pair.a, pair.b):
@@ -130,6 +141,15 @@ class Match(Stage):
         for members in clusters.values():
             ordered = sorted(members, key=lambda row: (-priority[row], -size[row], ids[row]))
             for rank, row in enumerate(ordered):
-                out.append({"doc_id": ids[row], "cluster_id": ids[members[0]], "cluster_size": len(members),
-                            "kept_doc_id": ids[ordered[0]], "kind": STRENGTH[best[row][0]], "jaccard": best[row][1], "rank": rank})
+                out.append(
+                    {
+                        "doc_id": ids[row],
+                        "cluster_id": ids[members[0]],
+                        "cluster_size": len(members),
+                        "kept_doc_id": ids[ordered[0]],
+                        "kind": STRENGTH[best[row][0]],
+                        "jaccard": best[row][1],
+                        "rank": rank,
+                    }
+                )
         return pa.Table.from_pylist(sorted(out, key=lambda row: str(row["doc_id"])), schema=schemas.DUPLICATES)

@@ -26,7 +26,7 @@ def shingles(text: str) -> set[str]:
     words = normalised_words(text)
     if len(words) <= SHINGLE_WORDS:
         return {" ".join(words)}
-    return {" ".join(words[i: i + SHINGLE_WORDS]) for i in range(len(words) - SHINGLE_WORDS + 1)}
+    return {" ".join(words[i : i + SHINGLE_WORDS]) for i in range(len(words) - SHINGLE_WORDS + 1)}
 
 
 def text_digest(text: str) -> str:
@@ -49,7 +49,7 @@ def candidate_pairs(matrix: npt.NDArray[np.uint32], bands: int, rows: int) -> di
     """
     pairs: dict[tuple[int, int], int] = {}
     for band in range(bands):
-        keys = np.ascontiguousarray(matrix[:, band * rows: (band + 1) * rows]).view(f"V{4 * rows}").ravel()
+        keys = np.ascontiguousarray(matrix[:, band * rows : (band + 1) * rows]).view(f"V{4 * rows}").ravel()
         order = np.argsort(keys, kind="stable")
         ordered = keys[order]
         for at in np.flatnonzero(ordered[1:] == ordered[:-1]):

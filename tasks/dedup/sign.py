@@ -31,12 +31,21 @@ class Sign(Stage):
 
     def make(self, part: str, writer: PartWriter, report: Report) -> Made:
         """Signs each document of the part."""
-        documents = read_tables(self.store, self.inputs["documents"].ref, "documents", ["doc_id", "url", "text", "n_chars"], [part])
+        documents = read_tables(
+            self.store, self.inputs["documents"].ref, "documents", ["doc_id", "url", "text", "n_chars"], [part]
+        )
         texts = documents["text"].to_pylist()
         sets = [minhash.shingles(text) for text in texts]
-        table = pa.table({
-            "doc_id": documents["doc_id"], "url": documents["url"], "text_digest": [minhash.text_digest(text) for text in texts],
-            "n_shingles": [len(one) for one in sets], "n_chars": documents["n_chars"],
-            "signature": [signature.tolist() for signature in minhash.signatures(sets)]}, schema=schemas.SIGNATURES)
+        table = pa.table(
+            {
+                "doc_id": documents["doc_id"],
+                "url": documents["url"],
+                "text_digest": [minhash.text_digest(text) for text in texts],
+                "n_shingles": [len(one) for one in sets],
+                "n_chars": documents["n_chars"],
+                "signature": [signature.tolist() for signature in minhash.signatures(sets)],
+            },
+            schema=schemas.SIGNATURES,
+        )
         writer.table("signatures", table)
         return Made(counts=Counts(documents_in=len(texts), kept=len(texts)))

@@ -33,7 +33,9 @@ class EvaluateSettings(StageSettings):
 
     max_documents: int = Field(400, ge=2, description="held-out documents to score at most")
     max_clozes: int = Field(400, ge=2, description="last-word passages at most, one a document")
-    prompts: tuple[str, ...] = Field(("The ", "KING.\n"), description="beginnings that the model continues in the report")
+    prompts: tuple[str, ...] = Field(
+        ("The ", "KING.\n"), description="beginnings that the model continues in the report"
+    )
     sample_tokens: int = Field(160, ge=1, description="tokens of a sample")
     temperature: float = Field(0.8, ge=0, description="temperature of the samples, 0 for greedy")
     top_k: int = Field(50, ge=0, description="likeliest tokens that a sample is drawn from, 0 for all")
@@ -59,7 +61,10 @@ class Evaluate(Stage):
         if part == MODEL_PART:
             network = load_model(self.store, run, self.inputs["tokenizer"].ref)
             model, name, step = Network(network), run.key, load(self.store, run).statistic("steps")
-            samples = [{"run": run.key, "step": step, "prompt": prompt, "text": self._sample(network, prompt)} for prompt in self.settings.prompts]
+            samples = [
+                {"run": run.key, "step": step, "prompt": prompt, "text": self._sample(network, prompt)}
+                for prompt in self.settings.prompts
+            ]
             writer.table("samples", pa.Table.from_pylist(samples, schema=schemas.SAMPLES))
         else:
             model, name, step = NGram(BASELINES[part], self._codec.size, self._training_tokens()), part, None
@@ -77,19 +82,30 @@ class Evaluate(Stage):
         """Validation documents of the trained sources in the order of doc_id, which is random in their content."""
         spans = read_tables(self.store, self.inputs["tokens"].ref, "token_spans").to_pylist()
         trained = PretrainSettings.model_validate(load(self.store, self.inputs["checkpoint"].ref).settings).mixture
-        picked = sorted((span for span in spans if span["split"] == "validation" and trained.get(span["source"], 0) > 0),
-                        key=lambda span: str(span["doc_id"]))[: self.settings.max_documents]
+        picked = sorted(
+            (span for span in spans if span["split"] == "validation" and trained.get(span["source"], 0) > 0),
+            key=lambda span: str(span["doc_id"]),
+        )[: self.settings.max_documents]
         if len(picked) < 2:
-            raise GristmillError("fewer than two documents are held out: raise pack.validation_share, or give the corpus more documents")
+            raise GristmillError(
+                "fewer than two documents are held out: raise pack.validation_share, or give the corpus more documents"
+            )
         texts = self._texts({span["doc_id"] for span in picked})
-        return [HeldOut(span["source"], texts[span["doc_id"]], self._span_tokens(span), span["n_words"], span["n_bytes"]) for span in picked]
+        return [
+            HeldOut(span["source"], texts[span["doc_id"]], self._span_tokens(span), span["n_words"], span["n_bytes"])
+            for span in picked
+        ]
 
     def _span_tokens(self, span: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
         """A document's tokens with the end-of-text token before them as the first context."""
         manifest = load(self.store, self.inputs["tokens"].ref)
         file = next(file for file in manifest.files("validation") if file.path == span["shard"])
-        shard = np.memmap(verified_path(self.store, self.inputs["tokens"].ref, file), dtype=np.dtype(manifest.parts[0].statistics["dtype"]), mode="r")
-        tokens = shard[span["start"]: span["start"] + span["length"] - 1].astype(np.int64)
+        shard = np.memmap(
+            verified_path(self.store, self.inputs["tokens"].ref, file),
+            dtype=np.dtype(manifest.parts[0].statistics["dtype"]),
+            mode="r",
+        )
+        tokens = shard[span["start"] : span["start"] + span["length"] - 1].astype(np.int64)
         return np.concatenate([[self._codec.end_of_text], tokens])
 
     def _texts(self, doc_ids: set[str]) -> dict[str, str]:
@@ -97,7 +113,13 @@ class Evaluate(Stage):
         found = {}
         for file in load(self.store, ref).files("corpus"):
             table = pq.read_table(verified_path(self.store, ref, file), columns=["id", "text"])
-            found.update({i: text for i, text in zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True) if i in doc_ids})
+            found.update(
+                {
+                    i: text
+                    for i, text in zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True)
+                    if i in doc_ids
+                }
+            )
         return found
 
     def _clozes(self, documents: list[HeldOut]) -> list[Cloze]:
@@ -113,6 +135,13 @@ class Evaluate(Stage):
     def _sample(self, network: Any, prompt: str) -> str:
         codec = self._codec
         tokens = [codec.end_of_text, *codec.encode(prompt)]
-        made = generate(network, tokens, self.settings.sample_tokens, self.settings.temperature, self.settings.top_k, self.settings.seed,
-                        stop=codec.end_of_text)
+        made = generate(
+            network,
+            tokens,
+            self.settings.sample_tokens,
+            self.settings.temperature,
+            self.settings.top_k,
+            self.settings.seed,
+            stop=codec.end_of_text,
+        )
         return codec.decode(made)

@@ -58,7 +58,9 @@ def language_modelling(documents: list[HeldOut], scored: list[Scored]) -> list[F
         size = np.array([documents[i].n_bytes for i in picked], dtype=np.float64)
         for metric, over, of in (("perplexity a token", tokens, math.exp), ("perplexity a word", words, math.exp)):
             rate, error = ratio(nats, over)
-            out.append(Figure(task, metric, of(rate), of(rate) * error, len(picked)))  # delta method: d exp(x) = exp(x) dx
+            out.append(
+                Figure(task, metric, of(rate), of(rate) * error, len(picked))
+            )  # delta method: d exp(x) = exp(x) dx
         rate, error = ratio(nats, size)
         out.append(Figure(task, "bits a byte", rate / math.log(2), error / math.log(2), len(picked)))
         out.append(Figure(task, "next-token accuracy", *ratio(hits, tokens), len(picked)))
@@ -119,12 +121,18 @@ def _passage(sentences: list[str]) -> tuple[str, str] | None:
 def last_word(clozes: list[Cloze], model: LanguageModel) -> list[Figure]:
     """Accuracy (every token of the word is the first choice) and perplexity of the last word."""
     scored = model.score([cloze.tokens for cloze in clozes])
-    right = np.array([one.greedy[-cloze.answer_tokens:].all() for one, cloze in zip(scored, clozes, strict=True)], dtype=np.float64)
-    nats = np.array([-one.log_probability[-cloze.answer_tokens:].sum() for one, cloze in zip(scored, clozes, strict=True)])
+    right = np.array(
+        [one.greedy[-cloze.answer_tokens :].all() for one, cloze in zip(scored, clozes, strict=True)], dtype=np.float64
+    )
+    nats = np.array(
+        [-one.log_probability[-cloze.answer_tokens :].sum() for one, cloze in zip(scored, clozes, strict=True)]
+    )
     n = len(clozes)
     perplexity = math.exp(nats.mean())
-    return [Figure("last-word cloze", "accuracy", float(right.mean()), _mean_error(right), n),
-            Figure("last-word cloze", "perplexity", perplexity, perplexity * _mean_error(nats), n)]
+    return [
+        Figure("last-word cloze", "accuracy", float(right.mean()), _mean_error(right), n),
+        Figure("last-word cloze", "perplexity", perplexity, perplexity * _mean_error(nats), n),
+    ]
 
 
 def _mean_error(values: npt.NDArray[np.float64]) -> float:
@@ -133,5 +141,18 @@ def _mean_error(values: npt.NDArray[np.float64]) -> float:
 
 def rows(run: str, step: int | None, figures: list[Figure]) -> list[dict[str, Any]]:
     """Figures as rows of the evaluations table."""
-    return [{"run": run, "step": step, "task": f.task, "shots": 0, "metric": f.metric, "value": f.value, "stderr": f.stderr, "n": f.n,
-             "clean_value": None, "share_clean": None} for f in figures]
+    return [
+        {
+            "run": run,
+            "step": step,
+            "task": f.task,
+            "shots": 0,
+            "metric": f.metric,
+            "value": f.value,
+            "stderr": f.stderr,
+            "n": f.n,
+            "clean_value": None,
+            "share_clean": None,
+        }
+        for f in figures
+    ]

@@ -24,20 +24,27 @@ class TrainingData:
         wanted = {source: settings.mixture.get(source, 0.0) for source in sources_of(store, tokens)}
         weights = {source: weight for source, weight in wanted.items() if weight > 0}
         if not weights:
-            raise GristmillError("no source with training tokens has a weight above 0: give one a weight, or loosen its policy")
+            raise GristmillError(
+                "no source with training tokens has a weight above 0: give one a weight, or loosen its policy"
+            )
         self.streams = {source: TokenStream(store, tokens, source, "train") for source in weights}
         self.validation = {source: TokenStream(store, tokens, source, "validation") for source in weights}
         self.context, self.rank, self.world = settings.context, rank, world
         try:
-            self.order = Order(identity=tokens.key, seed=settings.seed, context=settings.context, batch=settings.batch,
-                               streams=tuple((source, stream.length) for source, stream in self.streams.items()),
-                               weights=tuple(sorted(weights.items())))
+            self.order = Order(
+                identity=tokens.key,
+                seed=settings.seed,
+                context=settings.context,
+                batch=settings.batch,
+                streams=tuple((source, stream.length) for source, stream in self.streams.items()),
+                weights=tuple(sorted(weights.items())),
+            )
         except ValueError as error:
             raise GristmillError(str(error)) from error
 
     def batch_at(self, step: int) -> Batch:
         """This rank's ids and targets of a step, (sequences, context) each."""
-        windows = self.order.batch_at(step)[self.rank::self.world]
+        windows = self.order.batch_at(step)[self.rank :: self.world]
         return _shifted([self.streams[window.source].read(window.start, self.context + 1) for window in windows])
 
     def validation_batches(self, sequences: int) -> list[Batch]:
@@ -49,7 +56,7 @@ class TrainingData:
             available = (stream.length - 1) // self.context
             count = min(available, max(1, round(sequences * weight / total)))
             rows += [stream.read(i * available // count * self.context, self.context + 1) for i in range(count)]
-        return [_shifted(rows[i: i + 16]) for i in range(0, len(rows), 16)]
+        return [_shifted(rows[i : i + 16]) for i in range(0, len(rows), 16)]
 
 
 def _shifted(rows: list[np.ndarray[Any, np.dtype[np.int64]]]) -> Batch:
@@ -67,9 +74,11 @@ class StoredOrder:
     def windows(self, run: str, step: int) -> list[dict[str, Any]]:
         """The pieces of token shards in a step's batch."""
         data = self._data(run)
-        return [{"slot": window.slot, "source": window.source, "shard": shard, "start": start, "length": length}
-                for window in data.order.batch_at(step)
-                for shard, start, length in data.streams[window.source].pieces(window.start, data.context)]
+        return [
+            {"slot": window.slot, "source": window.source, "shard": shard, "start": start, "length": length}
+            for window in data.order.batch_at(step)
+            for shard, start, length in data.streams[window.source].pieces(window.start, data.context)
+        ]
 
     def steps(self, run: str, shard: str, start: int, length: int) -> list[int]:
         """The steps of a run that saw any token of a span, the end of the run included."""
@@ -82,7 +91,11 @@ class StoredOrder:
 
     def _load(self, run: str) -> TrainingData:
         manifest = load(self._store, Ref(stage="pretrain", key=run))
-        return TrainingData(self._store, Ref(stage="pack", key=manifest.inputs["tokens"]), PretrainSettings.model_validate(manifest.settings))
+        return TrainingData(
+            self._store,
+            Ref(stage="pack", key=manifest.inputs["tokens"]),
+            PretrainSettings.model_validate(manifest.settings),
+        )
 
     def _last_step(self, run: str) -> int:
         return PretrainSettings.model_validate(load(self._store, Ref(stage="pretrain", key=run)).settings).steps

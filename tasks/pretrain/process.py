@@ -47,23 +47,44 @@ class Job(BaseModel):
         """The settings in the words of the training loop."""
         s = self.settings
         muon = s.muon_learning_rate if s.optimizer == "muon" else None
-        return Plan(run=self.run.key, seed=s.seed, steps=s.steps, warmup_steps=s.warmup_steps, peak_learning_rate=s.learning_rate,
-                    final_learning_rate_share=s.final_learning_rate_share, weight_decay=s.weight_decay, betas=(s.beta1, s.beta2),
-                    clip=s.clip, muon_learning_rate=muon, bf16=bf16, micro_batch=s.micro_batch, save_every=s.save_every, keep_checkpoints=s.keep_checkpoints,
-                    validate_every=s.validate_every, log_every=s.log_every)
+        return Plan(
+            run=self.run.key,
+            seed=s.seed,
+            steps=s.steps,
+            warmup_steps=s.warmup_steps,
+            peak_learning_rate=s.learning_rate,
+            final_learning_rate_share=s.final_learning_rate_share,
+            weight_decay=s.weight_decay,
+            betas=(s.beta1, s.beta2),
+            clip=s.clip,
+            muon_learning_rate=muon,
+            bf16=bf16,
+            micro_batch=s.micro_batch,
+            save_every=s.save_every,
+            keep_checkpoints=s.keep_checkpoints,
+            validate_every=s.validate_every,
+            log_every=s.log_every,
+        )
 
     @property
     def architecture(self) -> Architecture:
         """The model's shape."""
         s = self.settings
-        return Architecture(vocabulary=self.vocabulary, context=s.context, layers=s.layers, heads=s.heads, width=s.width, dropout=s.dropout)
+        return Architecture(
+            vocabulary=self.vocabulary,
+            context=s.context,
+            layers=s.layers,
+            heads=s.heads,
+            width=s.width,
+            dropout=s.dropout,
+        )
 
 
 class Metrics:
     """Rows of the metrics table: one Parquet file a process start, rewritten whole, so a query sees it at any time."""
 
     def __init__(self, job: Job) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 (half a second, and only rank 0 writes)
+        from torch.utils.tensorboard import SummaryWriter
 
         self._store, self._run, self._steps = Store(job.store), job.run.key, job.settings.steps
         self._rows: list[dict[str, Any]] = []
@@ -74,7 +95,9 @@ class Metrics:
     def add(self, step: int, values: dict[str, float]) -> None:
         """Keeps, publishes and prints the figures of a step."""
         at = log.now()
-        self._rows += [{"run": self._run, "step": step, "name": name, "value": value, "at": at} for name, value in values.items()]
+        self._rows += [
+            {"run": self._run, "step": step, "name": name, "value": value, "at": at} for name, value in values.items()
+        ]
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
         emit(step=step, steps=self._steps, **values)
@@ -121,12 +144,22 @@ def run(job: Job) -> None:
         return bool(flag)
 
     try:
-        finished = train(model, job.plan(bf16), data.batch_at, lambda: mean_loss(model, iter(held_out), bf16), job.folder, on_log,
-                         lambda path: emit(saved=path.stem), stopping)
+        finished = train(
+            model,
+            job.plan(bf16),
+            data.batch_at,
+            lambda: mean_loss(model, iter(held_out), bf16),
+            job.folder,
+            on_log,
+            lambda path: emit(saved=path.stem),
+            stopping,
+        )
     except NonFiniteLoss as error:
         windows = data.order.batch_at(error.step)
-        raise GristmillError(f"{error}; lower pretrain.learning_rate, or look at its documents: gristmill sql \"FROM "
-                             f"documents_at_step('{job.run.key}', {error.step})\" ({len(windows)} sequences)") from error
+        raise GristmillError(
+            f'{error}; lower pretrain.learning_rate, or look at its documents: gristmill sql "FROM '
+            f"documents_at_step('{job.run.key}', {error.step})\" ({len(windows)} sequences)"
+        ) from error
     except ForeignCheckpoint as error:
         raise GristmillError(f"{error}: delete that folder and run the same command again") from error
     if finished is None:

@@ -20,7 +20,9 @@ SIGNALS = (
     Signal("c4_policy_line_count", "lines", "lines with a phrase of a usage or cookie policy", _PAPER),
     Signal("c4_lorem_ipsum", "0 or 1", "the text holds lorem ipsum", _PAPER),
     Signal("c4_curly_bracket", "0 or 1", "the text holds a {", _PAPER),
-    Signal("c4_sentence_count", "sentences", "sentence ends in the lines that C4 keeps, punctuation rule aside", _PAPER),
+    Signal(
+        "c4_sentence_count", "sentences", "sentence ends in the lines that C4 keeps, punctuation rule aside", _PAPER
+    ),
 )
 
 
@@ -41,7 +43,12 @@ def lines_and_pages(document: Document) -> dict[str, float]:
         if not (is_short or has_long or has_javascript or has_policy):
             sentences += len(_SENTENCE_END.findall(line))
     return {
-        "c4_terminal_line_share": share(terminal, len(lines)), "c4_short_line_share": share(short, len(lines)),
-        "c4_long_word_line_count": long_word, "c4_javascript_line_count": javascript, "c4_policy_line_count": policy,
-        "c4_lorem_ipsum": float("lorem ipsum" in document.text.lower()), "c4_curly_bracket": float("{" in document.text),
-        "c4_sentence_count": sentences}
+        "c4_terminal_line_share": share(terminal, len(lines)),
+        "c4_short_line_share": share(short, len(lines)),
+        "c4_long_word_line_count": long_word,
+        "c4_javascript_line_count": javascript,
+        "c4_policy_line_count": policy,
+        "c4_lorem_ipsum": float("lorem ipsum" in document.text.lower()),
+        "c4_curly_bracket": float("{" in document.text),
+        "c4_sentence_count": sentences,
+    }

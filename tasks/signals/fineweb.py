@@ -11,7 +11,12 @@ _PAPER = "Penedo et al. 2024, section 3.4"
 SIGNALS = (
     Signal("fineweb_terminal_line_share", "share", "lines that end in terminal punctuation", _PAPER),
     Signal("fineweb_short_line_share", "share", "lines of 30 characters or fewer", _PAPER),
-    Signal("fineweb_duplicate_line_char_share", "share", "characters of lines that stand more than once, later ones counted", _PAPER),
+    Signal(
+        "fineweb_duplicate_line_char_share",
+        "share",
+        "characters of lines that stand more than once, later ones counted",
+        _PAPER,
+    ),
     Signal("fineweb_newline_word_ratio", "share", "newlines for each word", _PAPER + " (code)"),
 )
 
@@ -28,4 +33,5 @@ def lines(document: Document) -> dict[str, float]:
         "fineweb_terminal_line_share": share(sum(line.endswith(TERMINAL) for line in found), len(found)),
         "fineweb_short_line_share": share(sum(len(line) <= SHORT_LINE_CHARS for line in found), len(found)),
         "fineweb_duplicate_line_char_share": share(again, sum(map(len, found))),
-        "fineweb_newline_word_ratio": share(document.text.count("\n"), len(document.words))}
+        "fineweb_newline_word_ratio": share(document.text.count("\n"), len(document.words)),
+    }

@@ -35,8 +35,14 @@ SIGNALS = (
     Signal("gopher_duplicate_paragraph_share", "share", "paragraphs that occurred before", _PAPER),
     Signal("gopher_duplicate_line_char_share", "share", "characters in lines that occurred before", _PAPER),
     Signal("gopher_duplicate_paragraph_char_share", "share", "characters in paragraphs that occurred before", _PAPER),
-    *(Signal(f"gopher_top_{n}_gram_char_share", "share", f"characters in the most frequent word {n}-gram", _PAPER) for n in TOP_SIZES),
-    *(Signal(f"gopher_duplicate_{n}_gram_char_share", "share", f"characters in repeated word {n}-grams", _PAPER) for n in REPEATED_SIZES),
+    *(
+        Signal(f"gopher_top_{n}_gram_char_share", "share", f"characters in the most frequent word {n}-gram", _PAPER)
+        for n in TOP_SIZES
+    ),
+    *(
+        Signal(f"gopher_duplicate_{n}_gram_char_share", "share", f"characters in repeated word {n}-grams", _PAPER)
+        for n in REPEATED_SIZES
+    ),
 )
 
 
@@ -86,7 +92,7 @@ def _grams(sequence: npt.NDArray[np.uint64], n: int) -> npt.NDArray[np.uint64]:
     count = max(0, len(sequence) - n + 1)
     names = np.zeros(count, dtype=np.uint64)
     for offset in range(n):
-        names = (names + sequence[offset: offset + count] + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        names = (names + sequence[offset : offset + count] + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
         names ^= names >> np.uint64(29)
     return names
 

@@ -15,10 +15,19 @@ from warehouse.artifact import Counts, PartWriter, load, read_tables
 MEASURES: tuple[Measure, ...] = (gopher.quality, gopher.repetition, c4.lines_and_pages, fineweb.lines)
 SIGNALS = (*lang.SIGNALS, *gopher.SIGNALS, *c4.SIGNALS, *fineweb.SIGNALS)
 NUMERIC = tuple(signal.name for signal in SIGNALS if signal.name != "language")
-SCHEMA = pa.schema([
-    pa.field("doc_id", pa.string(), nullable=False),
-    *(pa.field(signal.name, pa.string() if signal.name == "language" else pa.float64(),
-               metadata={"unit": signal.unit, "meaning": signal.meaning, "source": signal.source}) for signal in SIGNALS)])
+SCHEMA = pa.schema(
+    [
+        pa.field("doc_id", pa.string(), nullable=False),
+        *(
+            pa.field(
+                signal.name,
+                pa.string() if signal.name == "language" else pa.float64(),
+                metadata={"unit": signal.unit, "meaning": signal.meaning, "source": signal.source},
+            )
+            for signal in SIGNALS
+        ),
+    ]
+)
 
 
 class AnnotateSettings(StageSettings):
@@ -51,7 +60,9 @@ class Annotate(Stage):
     def make(self, part: str, writer: PartWriter, report: Report) -> Made:
         """Measures each document of the part."""
         documents = read_tables(self.store, self.inputs["documents"].ref, "documents", ["doc_id", "text"], [part])
-        rows = [{"doc_id": doc_id, **measure(text)}
-                for doc_id, text in zip(documents["doc_id"].to_pylist(), documents["text"].to_pylist(), strict=True)]
+        rows = [
+            {"doc_id": doc_id, **measure(text)}
+            for doc_id, text in zip(documents["doc_id"].to_pylist(), documents["text"].to_pylist(), strict=True)
+        ]
         writer.table("signals", pa.Table.from_pylist(rows, schema=SCHEMA))
         return Made(counts=Counts(documents_in=len(rows), kept=len(rows)))

@@ -1,0 +1,44 @@
+# Gristmill's commands. `make demo` is the two-minute introduction: everything it needs comes from the package index.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+
+.PHONY: install demo test check ui clean lock
+
+install: $(INSTALLED)
+
+# torch first and alone: pip then finds a build for this machine. The lock is complete, so nothing is resolved;
+# uv installs it in a fraction of pip's time, and pip stands in where uv cannot reach the package index.
+$(INSTALLED): requirements.lock pyproject.toml
+	@echo "Installing into $(VENV): one to four minutes, about 2 GB."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=python3.11 install"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) --no-compile torch==2.13.0 uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --compile-bytecode --requirement requirements.lock \
+		|| $(PIP) --no-deps --requirement requirements.lock
+	@$(PIP) --no-deps --editable .
+	@touch $(INSTALLED)
+
+demo: install
+	@$(BIN)/gristmill run demo
+
+test: install
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+
+check: install
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo "some files are not formatted: $(BIN)/ruff format ."; exit 1; }
+	@$(BIN)/mypy
+
+ui: install
+	@$(BIN)/gristmill ui
+
+# Resolves requirements.in anew; torch is left out, since it is installed on its own.
+lock:
+	@$(BIN)/uv pip compile requirements.in --output-file requirements.lock --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .hypothesis
+	@echo "Your store (data/) was left alone."

@@ -1,0 +1,271 @@
+"""The crawl: what robots allow, once each, through redirects, faults and kills; an archive that others can read."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from fastwarc.warc import ArchiveIterator as FastIterator
+from fastwarc.warc import WarcRecordType
+from hypothesis import given
+from hypothesis import strategies as st
+from warcio.archiveiterator import ArchiveIterator
+
+from tasks.crawl.frontier import Frontier, Link
+from tasks.crawl.settings import CrawlSettings
+from tasks.crawl.stage import Crawl, content_input, crawl_to_use
+from tasks.stage import run_stages
+from tasks.urls import canonical_url
+from tests.conftest import PROJECT
+from warehouse.artifact import read_tables
+from warehouse.errors import GristmillError
+from warehouse.store import Store
+
+PAGES = 60
+
+
+class Site:
+    """A small site with a tree of pages, a forbidden corner, redirects, errors and a trap of spellings."""
+
+    def __init__(self, delay: float = 0.0) -> None:
+        self.hits: Counter[str] = Counter()
+        self.delay = delay
+        site = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                site.hits[self.path] += 1
+                time.sleep(site.delay)
+                status, headers, body = site.answer(self.path)
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.root = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
+        html = {"Content-Type": "text/html; charset=utf-8"}
+        if path == "/robots.txt":
+            return 200, {"Content-Type": "text/plain"}, b"User-agent: *\nDisallow: /secret\n"
+        if path == "/moved":
+            return 301, {"Location": "/page/7"}, b""
+        if path == "/away":
+            return 302, {"Location": "http://localhost:1/elsewhere"}, b""
+        if path == "/broken":
+            return 500, html, b"no"
+        if path.startswith("/page/"):
+            number = int(path.removeprefix("/page/"))
+            links = [2 * number + 1, 2 * number + 2]
+            body = "".join(f'<a href="/page/{n}#top">n</a>' for n in links if n < PAGES)
+            return 200, html, f"<html><title>{number}</title><p>Text of page {number}.</p>{body}</html>".encode()
+        if path == "/":
+            links = [
+                "page/0",
+                "./page/0?utm_source=x",
+                "PAGE",
+                "secret/1",
+                "moved",
+                "away",
+                "broken",
+                "gone",
+                "mailto:a@b.example",
+                "http://[bad",
+            ]
+            return 200, html, ("<html>" + "".join(f'<a href="{link}">x</a>' for link in links) + "</html>").encode()
+        return 404, html, b"not here"
+
+    def settings(self, **changes: object) -> CrawlSettings:
+        values: dict[str, object] = {
+            "seeds": (f"{self.root}/",),
+            "delay_s": 0.0,
+            "requests_per_host": 4,
+            "autothrottle": False,
+            "retries": 1,
+            "batch_pages": 7,
+        }
+        return CrawlSettings(**(values | changes))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    made = Site()
+    yield made
+    made.server.shutdown()
+
+
+def crawled(store: Path, settings: CrawlSettings, fresh: bool = False) -> tuple[Crawl, list[dict]]:
+    crawl = crawl_to_use(Store(str(store)), settings, "site", fresh)
+    run_stages([crawl])
+    return crawl, read_tables(crawl.store, crawl.ref, "pages").to_pylist()
+
+
+def test_every_allowed_page_once_and_no_forbidden_one(site: Site, tmp_path: Path) -> None:
+    _, rows = crawled(tmp_path, site.settings())
+    pages = {row["url"]: row for row in rows}
+    assert len(pages) == len(rows)
+    assert {url for url in pages if "/page/" in url} == {f"{site.root}/page/{n}" for n in range(PAGES)}
+    assert not any(path.startswith("/secret") for path in site.hits)
+    assert pages[f"{site.root}/secret/1"]["error"] == "robots.txt forbids it"
+    assert pages[f"{site.root}/moved"]["final_url"] == f"{site.root}/page/7"
+    assert pages[f"{site.root}/away"]["error"] == "redirect out of scope"
+    assert (pages[f"{site.root}/gone"]["status"], pages[f"{site.root}/broken"]["status"]) == (404, 500)
+    assert pages[f"{site.root}/page/59"]["depth"] == 6  # 59, 29, 14, 6, 2, 0 and the seed
+    assert site.hits["/page/0"] == 1  # two spellings of one page
+
+
+def test_archive_is_read_alike_by_warcio_and_fastwarc_at_the_stored_offsets(site: Site, tmp_path: Path) -> None:
+    crawl, rows = crawled(tmp_path, site.settings())
+    for name in crawl.store.names(f"{crawl.ref.folder}/warc"):
+        path = tmp_path / crawl.ref.folder / "warc" / name
+        with path.open("rb") as stream:
+            theirs = [
+                (r.rec_headers["WARC-Target-URI"], r.content_stream().read())
+                for r in ArchiveIterator(stream)
+                if r.rec_type == "response"
+            ]
+        with path.open("rb") as stream:
+            ours = [
+                (r.headers["WARC-Target-URI"], r.reader.read())
+                for r in FastIterator(stream, record_types=WarcRecordType.response)
+            ]
+        assert theirs == ours
+        assert ours
+    for row in rows:
+        if row["warc_offset"] is not None:
+            with (tmp_path / row["warc_path"]).open("rb") as stream:
+                stream.seek(row["warc_offset"])
+                record = next(iter(FastIterator(stream)))
+                assert record.headers["WARC-Target-URI"] == row["final_url"]
+                assert len(record.reader.read()) == row["body_bytes"]
+
+
+DRIVER = """
+import sys
+from tasks.crawl.settings import CrawlSettings
+from tasks.crawl.stage import crawl_to_use
+from tasks.stage import run_stages
+from warehouse.store import Store
+run_stages([crawl_to_use(Store(sys.argv[1]), CrawlSettings.model_validate_json(sys.argv[2]), "site", False)])
+"""
+
+
+def test_crawl_killed_again_and_again_ends_with_the_same_content(tmp_path: Path) -> None:
+    slow = Site(delay=0.08)
+    settings = slow.settings(requests_per_host=2)
+    draw = random.Random(1)
+    command = [sys.executable, "-c", DRIVER, str(tmp_path / "killed"), settings.model_dump_json()]
+    kills = 0
+    for _ in range(5):
+        before = sum(slow.hits.values())
+        with subprocess.Popen(command, cwd=PROJECT, start_new_session=True) as process:
+            target = before + draw.randint(4, 14)
+            while sum(slow.hits.values()) < target and process.poll() is None:
+                time.sleep(0.01)
+            kills += process.poll() is None
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    slow.delay = 0.0
+    crawl, rows = crawled(tmp_path / "killed", settings)
+    assert kills == 5
+    refetched = sum(slow.hits[f"/page/{n}"] - 1 for n in range(PAGES))
+    assert refetched <= kills * (settings.batch_pages + 4)  # a batch that was not committed, and the requests under way
+    _, reference = crawled(tmp_path / "whole", settings)
+    assert {(r["url"], r["final_url"], r["status"], r["digest"], r["error"]) for r in rows} == {
+        (r["url"], r["final_url"], r["status"], r["digest"], r["error"]) for r in reference
+    }
+    assert len(rows) == len(reference)
+    slow.server.shutdown()
+
+
+def test_second_crawl_of_an_unchanged_site_has_the_same_content(site: Site, tmp_path: Path) -> None:
+    first, _ = crawled(tmp_path, site.settings())
+    again, _ = crawled(tmp_path, site.settings())
+    assert again.ref == first.ref
+    second, _ = crawled(tmp_path, site.settings(), fresh=True)
+    assert (first.sequence, second.sequence) == (1, 2)
+    from warehouse.artifact import load
+
+    assert (
+        content_input(load(first.store, first.ref)).identity == content_input(load(second.store, second.ref)).identity
+    )
+
+
+def test_site_that_does_not_answer_is_one_sentence_and_the_crawl_works_once_it_does(site: Site, tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    settings = site.settings(seeds=("http://nowhere.invalid/",), retries=0)
+    with pytest.raises(
+        GristmillError,
+        match=r"no page of the source site could be fetched from http://nowhere.invalid/ \(.*\): check its seeds",
+    ):
+        run_stages([crawl_to_use(store, settings, "site", False)])
+    assert crawled(tmp_path, site.settings())[1]
+
+
+def test_page_budget_is_kept(site: Site, tmp_path: Path) -> None:
+    _, rows = crawled(tmp_path, site.settings(max_pages=10))
+    assert len(rows) == 10
+
+
+@pytest.mark.parametrize(("status", "allowed"), [(404, True), (403, True), (500, False), (503, False)])
+def test_robots_that_cannot_be_read_forbid_or_allow_as_the_rfc_says(site: Site, tmp_path: Path, status: int, allowed: bool) -> None:
+    usual = site.answer
+    site.answer = lambda path: (status, {}, b"User-agent: *\nDisallow: /page") if path == "/robots.txt" else usual(path)  # type: ignore[method-assign]
+    if allowed:
+        _, rows = crawled(tmp_path, site.settings())
+        assert sum(row["status"] == 200 for row in rows) > PAGES
+    else:
+        with pytest.raises(GristmillError, match=r"robots.txt forbids it"):
+            crawled(tmp_path, site.settings())
+        assert not any(path.startswith("/page") for path in site.hits)
+
+
+def test_frontier_gives_claimed_urls_again_after_a_kill(tmp_path: Path) -> None:
+    path = tmp_path / "f.sqlite"
+    frontier = Frontier(path)
+    frontier.add([Link(f"http://x.example/{n}", n % 3, None) for n in range(10)] * 2)
+    claimed = frontier.claim(4)
+    assert [link.depth for link in claimed] == [0, 0, 0, 0]
+    frontier.complete("batch-00001", [claimed[0].url])
+    frontier.close()
+    frontier = Frontier(path)
+    assert len(frontier.claim(100)) == 9
+    assert (frontier.counts(), frontier.batches()) == ((1, 10), {"batch-00001"})
+
+
+@given(st.text(max_size=40))
+def test_canonical_url_is_idempotent_or_refuses(text: str) -> None:
+    try:
+        once = canonical_url(f"http://host.example/{text}")
+    except ValueError:
+        return
+    assert canonical_url(once) == once
+
+
+def test_canonical_url_drops_what_does_not_name_a_page() -> None:
+    assert (
+        canonical_url("HTTP://User:Secret@Host.Example:80/a/../b?z=1&utm_source=x&a=2#part")
+        == "http://host.example/b?a=2&z=1"
+    )
+    with pytest.raises(ValueError, match="not an http"):
+        canonical_url("mailto:someone@host.example")
