@@ -33,12 +33,6 @@ def site_pages(name: str, limit: int | None) -> dict[str, tuple[str, bytes]]:
     return works.pages(cache_folder(), limit) if name == "works" else reference.pages(limit)
 
 
-def pin_hash_seed() -> None:
-    """Starts this process again with a fixed hash seed: some packages' docstrings list a set's members."""
-    if os.environ.get("PYTHONHASHSEED") != "0":
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "PYTHONHASHSEED": "0"})
-
-
 def handler(site: dict[str, tuple[str, bytes]]) -> type[BaseHTTPRequestHandler]:
     """A request handler over pages in memory."""
 
@@ -69,7 +63,6 @@ def main() -> int:
     parser.add_argument("--limit", type=int, default=None, help="serve only so many works or modules")
     parser.add_argument("--stay", action="store_true", help="go on when the parent process ends")
     arguments = parser.parse_args()
-    pin_hash_seed()
     if not arguments.stay:
         die_with_parent()
     try:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import io
 import json
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ os.environ.update(
     {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "CRITICAL"}
 )
 os.environ.pop("PREFECT_API_URL", None)
+os.environ.setdefault("PREFECT_HOME", tempfile.mkdtemp(prefix="gristmill-tests-"))
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHARED = PROJECT.parent / "shared" / "data"
@@ -30,7 +33,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@contextmanager
+@contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     with path.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -61,16 +64,33 @@ class Run:
         return [sys.executable, "-m", "tests.drive", until, *self.overrides, *overrides]
 
     def gristmill(self, *arguments: str, overrides: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-        """Runs the command line."""
-        sets = [word for override in (*self.overrides, *overrides) for word in ("--set", override)]
+        """Runs the command line in a process of its own."""
+        command = [sys.executable, "-m", "flows.cli", *arguments, *self._sets(overrides)]
         return subprocess.run(
-            [sys.executable, "-m", "flows.cli", *arguments, *sets],
-            cwd=PROJECT,
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "COLUMNS": "200"},
+            command, cwd=PROJECT, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"}
         )
+
+    def here(self, *arguments: str, overrides: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        """Runs the command line in this process, which spares its start."""
+        from flows.cli import main
+
+        words, out, err = (
+            [*arguments, *self._sets(overrides)],
+            io.TextIOWrapper(io.BytesIO()),
+            io.TextIOWrapper(io.BytesIO()),
+        )
+        status = 0
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                main(words)
+            except SystemExit as end:
+                status = int(end.code or 0)
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(words, status, out.read(), err.read())
+
+    def _sets(self, overrides: tuple[str, ...]) -> list[str]:
+        return [word for override in (*self.overrides, *overrides) for word in ("--set", override)]
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def test_funnel_of_select_leads_from_all_documents_to_the_corpus(store: Store) -
     assert steps[0]["documents_in"] == rows(store, "SELECT count(*) AS n FROM documents")[0]["n"]
     assert all(
         a["documents_out"] == b["documents_in"] and a["bytes_out"] == b["bytes_in"]
-        for a, b in zip(steps, steps[1:], strict=False)
+        for a, b in itertools.pairwise(steps)
     )
     corpus = rows(store, "SELECT count(*) AS n, sum(strlen(text))::BIGINT AS size FROM corpus")[0]
     assert (steps[-1]["documents_out"], steps[-1]["bytes_out"]) == (corpus["n"], corpus["size"])
@@ -107,7 +108,7 @@ def test_steps_of_a_url_lead_back_to_it(store: Store) -> None:
 
 def test_why_tells_the_story_of_a_kept_and_of_a_removed_page(store: Store) -> None:
     kept = rows(store, "SELECT url FROM corpus ORDER BY url LIMIT 1")[0]["url"]
-    assert [row["stage"] for row in rows(store, f"FROM why('{kept}')")][0] == "crawl"
+    assert next(row["stage"] for row in rows(store, f"FROM why('{kept}')")) == "crawl"
     assert rows(store, f"FROM why('{kept}')")[-1]["stage"] == "pack"
     removed = rows(
         store, "SELECT url, rule FROM decisions WHERE verdict = 'removed' AND stage = 'select' ORDER BY url LIMIT 1"

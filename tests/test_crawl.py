@@ -186,7 +186,7 @@ def test_crawl_killed_again_and_again_ends_with_the_same_content(tmp_path: Path)
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
     slow.delay = 0.0
-    crawl, rows = crawled(tmp_path / "killed", settings)
+    _crawl, rows = crawled(tmp_path / "killed", settings)
     assert kills == 5
     refetched = sum(slow.hits[f"/page/{n}"] - 1 for n in range(PAGES))
     assert refetched <= kills * (settings.batch_pages + 4)  # a batch that was not committed, and the requests under way
@@ -228,7 +228,9 @@ def test_page_budget_is_kept(site: Site, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("status", "allowed"), [(404, True), (403, True), (500, False), (503, False)])
-def test_robots_that_cannot_be_read_forbid_or_allow_as_the_rfc_says(site: Site, tmp_path: Path, status: int, allowed: bool) -> None:
+def test_robots_that_cannot_be_read_forbid_or_allow_as_the_rfc_says(
+    site: Site, tmp_path: Path, status: int, allowed: bool
+) -> None:
     usual = site.answer
     site.answer = lambda path: (status, {}, b"User-agent: *\nDisallow: /page") if path == "/robots.txt" else usual(path)  # type: ignore[method-assign]
     if allowed:

@@ -23,7 +23,27 @@ from warehouse import schemas
 from warehouse.artifact import Counts, Manifest, PartWriter, Ref, read_tables, write_manifest
 from warehouse.store import Store
 
-WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "while", "seven", "wizards", "brew", "strange", "potions", "under", "the", "pale", "moon"]
+WORDS = [
+    "the",
+    "quick",
+    "brown",
+    "fox",
+    "jumps",
+    "over",
+    "a",
+    "lazy",
+    "dog",
+    "while",
+    "seven",
+    "wizards",
+    "brew",
+    "strange",
+    "potions",
+    "under",
+    "the",
+    "pale",
+    "moon",
+]
 
 
 def texts(seed: int, families: int, copies: int) -> list[str]:

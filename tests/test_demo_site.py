@@ -19,8 +19,7 @@ from tests.conftest import PROJECT
 
 DIGEST = """
 import hashlib, json, sys
-from demo.serve import pin_hash_seed, site_pages
-pin_hash_seed()
+from demo.serve import site_pages
 print(json.dumps({path: hashlib.sha256(body).hexdigest() for path, (_, body) in site_pages(sys.argv[1], None).items()}))
 """
 

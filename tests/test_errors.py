@@ -39,16 +39,16 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
     ],
 )
 def test_wrong_setting_is_named(finished: Run, override: str, words: tuple[str, ...]) -> None:
-    refused(finished.gristmill("status", "demo-tiny", overrides=(override,)), *words)
+    refused(finished.here("status", "demo-tiny", overrides=(override,)), *words)
 
 
 def test_unknown_recipe_names_those_there_are(finished: Run) -> None:
-    refused(finished.gristmill("status", "dmeo"), "there is no recipe dmeo", "demo-tiny")
+    refused(finished.here("status", "dmeo"), "there is no recipe dmeo", "demo-tiny")
 
 
 def test_broken_toml_is_named_with_its_line(finished: Run, tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text("name = \n")
-    refused(finished.gristmill("status", str(tmp_path / "x.toml")), "is not valid TOML", "line 1")
+    refused(finished.here("status", str(tmp_path / "x.toml")), "is not valid TOML", "line 1")
 
 
 def test_seed_that_does_not_resolve(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_seed_that_does_not_resolve(tmp_path: Path) -> None:
         "sources.reference.crawl.retries=0",
     )
     refused(
-        run.gristmill("crawl", "demo-tiny", overrides=arguments),
+        run.here("crawl", "demo-tiny", overrides=arguments),
         "could be fetched from http://nowhere.invalid/",
         "check its seeds",
     )
@@ -73,7 +73,7 @@ def test_port_in_use(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        refused(Run(tmp_path / "s", (port, port)).gristmill("crawl", "demo-tiny"), f"port {port} is in use")
+        refused(Run(tmp_path / "s", (port, port)).here("crawl", "demo-tiny"), f"port {port} is in use")
 
 
 def test_empty_corpus_says_where_to_look_and_the_command_works_once_loosened(finished: Run, tmp_path: Path) -> None:
@@ -81,36 +81,36 @@ def test_empty_corpus_says_where_to_look_and_the_command_works_once_loosened(fin
     shutil.copytree(finished.store, store)
     run = Run(store, finished.ports)
     strict = ("policies.books.0.min=1000000", "policies.documentation.1.min=90000")
-    refused(run.gristmill("corpus", "demo-tiny", overrides=strict), "the corpus is empty", "FROM funnel")
-    assert run.gristmill("corpus", "demo-tiny").returncode == 0
+    refused(run.here("corpus", "demo-tiny", overrides=strict), "the corpus is empty", "FROM funnel")
+    assert run.here("corpus", "demo-tiny").returncode == 0
 
 
 def test_store_that_is_a_file_or_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    refused(Run(tmp_path / "file", (1, 2)).gristmill("run", "demo-tiny"), "is not a folder", "--set store=URL")
+    refused(Run(tmp_path / "file", (1, 2)).here("run", "demo-tiny"), "is not a folder", "--set store=URL")
     if Path("/proc/version").exists():
-        refused(Run(Path("/proc/gristmill"), (1, 2)).gristmill("run", "demo-tiny"), "store")
+        refused(Run(Path("/proc/gristmill"), (1, 2)).here("run", "demo-tiny"), "store")
 
 
 def test_missing_artifacts_name_the_command_that_makes_them(tmp_path: Path) -> None:
     run = Run(tmp_path / "none", (1, 2))
-    refused(run.gristmill("corpus", "demo-tiny"), "has not been crawled yet", "gristmill crawl")
-    refused(run.gristmill("generate", "demo-tiny", "--prompt", "x"), "gristmill")
-    refused(run.gristmill("report", "demo-tiny"), "no evaluated model yet")
+    refused(run.here("corpus", "demo-tiny"), "has not been crawled yet", "gristmill crawl")
+    refused(run.here("generate", "demo-tiny", "--prompt", "x"), "gristmill")
+    refused(run.here("report", "demo-tiny"), "no evaluated model yet")
 
 
 def test_wrong_sql_is_answered_by_the_database_in_one_sentence(finished: Run) -> None:
-    done = finished.gristmill("sql", "SELEC 1", "--config", "demo-tiny")
+    done = finished.here("sql", "SELEC 1", "--config", "demo-tiny")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "syntax error" in done.stderr
-    refused(finished.gristmill("sql", "SELECT 1", "--format", "xml", "--config", "demo-tiny"), "there is no format xml")
+    refused(finished.here("sql", "SELECT 1", "--format", "xml", "--config", "demo-tiny"), "there is no format xml")
 
 
 def test_unknown_page_and_step(finished: Run) -> None:
-    refused(finished.gristmill("why", "http://127.0.0.1:1/nothing", "--config", "demo-tiny"), "it was not crawled")
+    refused(finished.here("why", "http://127.0.0.1:1/nothing", "--config", "demo-tiny"), "it was not crawled")
     refused(
-        finished.gristmill("lineage", "--run", "zzz", "--step", "1", "--config", "demo-tiny"),
+        finished.here("lineage", "--run", "zzz", "--step", "1", "--config", "demo-tiny"),
         "no finished training run zzz",
     )
 
@@ -130,13 +130,13 @@ def test_checkpoint_of_another_tokenizer_is_refused(finished: Run) -> None:
 
 
 def test_commands_that_only_look_work(finished: Run) -> None:
-    assert "Everything is made" in finished.gristmill("status", "demo-tiny").stdout
-    assert finished.gristmill("generate", "demo-tiny", "--prompt", "The ", "--tokens", "5").stdout.startswith("The ")
+    assert "Everything is made" in finished.here("status", "demo-tiny").stdout
+    assert finished.here("generate", "demo-tiny", "--prompt", "The ", "--tokens", "5").stdout.startswith("The ")
     url = f"http://127.0.0.1:{finished.ports[1]}/"
-    assert "fetched, status 200" in finished.gristmill("why", url, "--config", "demo-tiny").stdout
-    assert "train" not in finished.gristmill("lineage", "--step", "3", "--config", "demo-tiny").stderr
+    assert "fetched, status 200" in finished.here("why", url, "--config", "demo-tiny").stdout
+    assert "train" not in finished.here("lineage", "--step", "3", "--config", "demo-tiny").stderr
     for fmt, start in (("csv", '"n"'), ("json", "["), ("table", "n")):
-        done = finished.gristmill("sql", "SELECT 1 AS n", "--format", fmt, "--config", "demo-tiny")
+        done = finished.here("sql", "SELECT 1 AS n", "--format", fmt, "--config", "demo-tiny")
         assert done.stdout.strip().startswith(start)
 
 

@@ -147,7 +147,7 @@ def test_changed_threshold_makes_select_and_what_follows_and_nothing_before(fini
     shutil.copytree(finished.store, store)
     run = Run(store, finished.ports)
     before = {m.ref for m in all_manifests(Store(str(store)))}
-    status = run.gristmill("status", "demo-tiny", overrides=("policies.books.0.min=80",)).stdout
+    status = run.here("status", "demo-tiny", overrides=("policies.books.0.min=80",)).stdout
     states = {
         line.split()[0]: "to make" in line for line in status.splitlines() if line.split() and line.split()[0] in STAGES
     }
@@ -169,8 +169,8 @@ def test_second_crawl_of_an_unchanged_site_gives_the_same_documents_key(
     assert done.returncode == 0, done.stderr
     crawls = [m for m in all_manifests(Store(str(store))) if m.stage == "crawl"]
     assert sorted(m.settings["sequence"] for m in crawls) == [1, 1, 2, 2]
-    assert "to make" not in run.gristmill("status", "demo-tiny").stdout
-    assert "nothing was done" in run.gristmill("run", "demo-tiny").stdout
+    assert "to make" not in run.here("status", "demo-tiny").stdout
+    assert "nothing was done" in run.here("run", "demo-tiny").stdout
     assert digests(store) == before
 
 
@@ -188,10 +188,10 @@ def test_removed_and_corrupt_parts_are_made_anew_to_the_same_bytes(finished: Run
     run.drive()
     corrupt = next((store / "artifacts" / "select").rglob("corpus/*.parquet"))
     corrupt.write_bytes(corrupt.read_bytes()[:-1] + b"?")
-    assert "set aside" in run.gristmill("status", "demo-tiny", "--verify").stdout
+    assert "set aside" in run.here("status", "demo-tiny", "--verify").stdout
     run.drive()
     assert digests(store) == expected
-    assert "to make" not in run.gristmill("status", "demo-tiny").stdout
+    assert "to make" not in run.here("status", "demo-tiny").stdout
     for victim in (*victims, corrupt):
         assert victim.exists()
 

@@ -194,7 +194,7 @@ def test_scores_of_a_long_document_are_the_models_own_probabilities() -> None:
     (scored,) = Network(model).score([tokens])
     assert len(scored.log_probability) == 44
     for position in range(44):
-        seen = [end for end in (*range(16, 44, 8), 44) if position < end][0]
+        seen = next(end for end in (*range(16, 44, 8), 44) if position < end)
         start = max(0, seen - 16)
         with torch.inference_mode():
             logits = model(torch.from_numpy(tokens[start : position + 1])[None])[0, -1]

@@ -176,7 +176,9 @@ class Store:
             self.write_bytes(probe, b"x")
             self.delete(probe)
         except OSError as error:
-            raise StoreError(f"the store {self.url} cannot be written ({error}): name another with --set store=URL") from error
+            raise StoreError(
+                f"the store {self.url} cannot be written ({error}): name another with --set store=URL"
+            ) from error
 
 
 def sha256_of(path: Path) -> str:

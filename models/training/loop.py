@@ -60,11 +60,11 @@ def train(
     log: Callable[[int, dict[str, float]], None],
     saved: Callable[[Path], None],
     stopping: Callable[[], bool],
-) -> Path | None:
-    """Trains to ``plan.steps`` from the newest checkpoint in ``folder``; returns the last checkpoint.
+) -> bool:
+    """Trains to ``plan.steps`` from the newest checkpoint in ``folder``; returns whether it got there.
 
     ``batch_at(step)`` gives this rank's share of a step's global batch. ``log`` receives metrics, ``saved``
-    each checkpoint's path; where ``stopping`` says so the state is saved and None returned.
+    each checkpoint's path; where ``stopping`` says so the state is saved and False returned.
     Raises NonFiniteLoss.
     """
     device = next(model.parameters()).device
@@ -72,7 +72,6 @@ def train(
     peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
     found = checkpoint.newest(folder, plan.run)
     step = checkpoint.restore(found, model, optimizers) if found else 0
-    path = found
     distributed = torch.distributed.is_initialized()
     first_rank = not distributed or torch.distributed.get_rank() == 0
     wrapped: nn.Module = DistributedDataParallel(_Loss(model)) if distributed else _Loss(model)
@@ -105,8 +104,8 @@ def train(
             path = checkpoint.save(folder, step, plan.run, model, optimizers, plan.keep_checkpoints)
             saved(path)
         if stop and step < plan.steps:
-            return None
-    return path
+            return False
+    return True
 
 
 class _Loss(nn.Module):

@@ -162,7 +162,7 @@ def run(job: Job) -> None:
         ) from error
     except ForeignCheckpoint as error:
         raise GristmillError(f"{error}: delete that folder and run the same command again") from error
-    if finished is None:
+    if not finished:
         raise GristmillError("training was told to stop; its state is saved, and the same command goes on from there")
 
 
