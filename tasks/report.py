@@ -64,6 +64,7 @@ class _Page:
             {
                 "task": row["task"],
                 "metric": row["metric"],
+                "of_source": "," in row["task"],
                 "ours": row["ours"],
                 "n": f"{row['n']:,}",
                 "value": _figure(row["value"]),

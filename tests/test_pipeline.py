@@ -165,7 +165,7 @@ def test_second_crawl_of_an_unchanged_site_gives_the_same_documents_key(
     run = Run(store, finished.ports)
     before = digests(store)
     with locked(shared_folder / "ports.lock"):
-        done = run.gristmill("crawl", "demo-tiny")
+        done = run.here("crawl", "demo-tiny")
     assert done.returncode == 0, done.stderr
     crawls = [m for m in all_manifests(Store(str(store))) if m.stage == "crawl"]
     assert sorted(m.settings["sequence"] for m in crawls) == [1, 1, 2, 2]

@@ -62,7 +62,7 @@ SELECT 3, 'match', kind || ' duplicate in a cluster of ' || cluster_size,
 FROM duplicates WHERE doc_id IN (SELECT doc_id FROM named)
 UNION ALL
 SELECT 4, stage, verdict || coalesce(' by ' || rule, ''),
-       concat_ws(' ', 'value', round(value, 4), 'threshold', threshold, detail)
+       concat_ws(', ', 'value ' || round(value, 4), 'threshold ' || threshold, detail)
 FROM decisions WHERE doc_id IN (SELECT doc_id FROM named) OR url = page_url
 UNION ALL
 SELECT 5, 'pack', split || ' tokens ' || start || ' to ' || (start + length) || ' of ' || shard, length || ' tokens'
