@@ -81,7 +81,7 @@ def all_manifests(store: Store) -> list[Manifest]:
 
 
 def _create_views(connection: duckdb.DuckDBPyConnection, store: Store, as_of: str | None) -> None:
-    everything = all_manifests(store)
+    everything = [manifest for manifest in all_manifests(store) if _has_all_files(store, manifest)]
     if as_of is not None and not log.runs(store, as_of):
         raise MissingArtifact(f"no run begins with {as_of}: see SELECT DISTINCT run FROM runs")
     shown_refs = {ref for refs in log.current(store, as_of).values() for ref in refs}
@@ -113,6 +113,17 @@ def _create_views(connection: duckdb.DuckDBPyConnection, store: Store, as_of: st
     _create_work(connection, store)
     for name in ("documents", "corpus"):
         connection.execute(f"CREATE VIEW main.{name} AS {JOINED_VIEWS[name]}")
+
+
+def _has_all_files(store: Store, manifest: Manifest) -> bool:
+    """Whether no file of an artifact was removed: one listing a table, since a store may be far away."""
+    files = [file.path for part in manifest.parts for file in part.files]
+    present = {
+        f"{table}/{name}"
+        for table in {path.rsplit("/", 1)[0] for path in files}
+        for name in store.names(f"{manifest.ref.folder}/{table}")
+    }
+    return present.issuperset(files)
 
 
 def _files(store: Store, manifests: list[Manifest], table: str) -> list[str]:
