@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -215,9 +216,10 @@ def status(
     from flows.status import print_status, verify_files
 
     mill = Mill(_recipe(config, overrides))
-    if verify:
-        verify_files(mill, console)
+    whole = verify_files(mill, console) if verify else True
     print_status(mill, console)
+    if not whole:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -277,6 +279,10 @@ def _guarded(command: Callable[[], Any]) -> int:
         return int(command() or 0)
     except GristmillError as error:
         message = str(error)
+    except BrokenProcessPool:
+        message = (
+            "a worker process died, perhaps of too little memory: run the same command again, or with --set workers=1"
+        )
     except KeyboardInterrupt:
         message = "stopped; what was committed stays, and the same command goes on from there"
     except typer.Exit as error:

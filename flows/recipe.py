@@ -19,6 +19,7 @@ from tasks.pretrain.settings import PretrainSettings
 from tasks.select import Rule, SelectSettings
 from tasks.signals.stage import AnnotateSettings
 from tasks.tokenizer import TokenizerSettings
+from tasks.urls import domain_of
 from warehouse.errors import SettingError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -68,6 +69,12 @@ class Recipe(BaseModel):
                 raise ValueError(
                     f"sources.{name}.policy is {source.policy}, which is no policy of this recipe; the nearest is {known[0]}"
                 )
+        hosts: dict[str, str] = {}
+        for name, source in self.sources.items():
+            for host in {domain_of(seed) for seed in source.crawl.seeds}:
+                if host in hosts:
+                    raise ValueError(f"the sources {hosts[host]} and {name} both crawl {host}: make them one source")
+                hosts[host] = name
         return self
 
     @property
@@ -123,7 +130,14 @@ def _apply(values: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
-    *sections, key = name.strip().split(".")
+    try:
+        _place(values, name.strip().split("."), value)
+    except (IndexError, ValueError, TypeError, AttributeError) as error:
+        raise SettingError(f"there is no setting {name.strip()}: a part of its name leads nowhere") from error
+
+
+def _place(values: dict[str, Any], name: list[str], value: Any) -> None:
+    *sections, key = name
     place: Any = values
     for section in sections:
         place = place[int(section)] if isinstance(place, list) else place.setdefault(section, {})

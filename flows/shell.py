@@ -45,7 +45,12 @@ def ask(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
 def show(result: pa.Table, fmt: str) -> None:
     """Prints rows in a format; Parquet goes to standard output as bytes."""
     if fmt == "csv":
-        pa.csv.write_csv(result, sys.stdout.buffer)
+        try:
+            pa.csv.write_csv(result, sys.stdout.buffer)
+        except pa.ArrowInvalid as error:
+            raise GristmillError(
+                f"this answer does not fit into CSV ({error}): use --format json or parquet"
+            ) from error
     elif fmt == "parquet":
         pa.parquet.write_table(result, sys.stdout.buffer)
     elif fmt == "json":

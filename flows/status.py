@@ -59,14 +59,17 @@ def _unmade(stage: Stage) -> str:
     return f"[yellow]begun, {made} parts made[/yellow]" if made else "[yellow]to make[/yellow]"
 
 
-def verify_files(mill: Mill, console: Console) -> None:
-    """Reads every file of the recipe's artifacts; a corrupt one is set aside, so that the next run makes it anew."""
-    checked = 0
+def verify_files(mill: Mill, console: Console) -> bool:
+    """Reads every file of the recipe's artifacts; a corrupt one is set aside, so that the next run makes it anew.
+
+    Returns whether all were whole.
+    """
+    checked, corrupt = 0, 0
     for name in STAGES:
         try:
             stages = mill.stages(name)
         except MissingArtifact:
-            return
+            break
         for stage in stages:
             manifest = read_manifest(mill.store, stage.ref)
             for part in manifest.parts if manifest is not None else ():
@@ -75,5 +78,7 @@ def verify_files(mill: Mill, console: Console) -> None:
                         verified_path(mill.store, stage.ref, file)
                         checked += 1
                     except CorruptPart as error:
+                        corrupt += 1
                         console.print(f"[red]{error}[/red]", soft_wrap=True)
     console.print(f"{checked:,} files have the bytes that their records name.")
+    return not corrupt

@@ -38,10 +38,6 @@ class Architecture:
         """Plain values, for JSON."""
         return asdict(self)
 
-    def flops_per_token(self, parameters: int) -> float:
-        """Training FLOPs a token: 6 N + 12 L d T (Kaplan et al. 2020, with attention)."""
-        return 6.0 * parameters + 12.0 * self.layers * self.width * self.context
-
 
 def has_bf16(device: torch.device) -> bool:
     """Whether the hardware multiplies bfloat16 natively; an emulation is several times slower than float32."""

@@ -61,6 +61,10 @@ class Page:
     digest: str
     warc_path: str
     warc_offset: int
+    requested: str  # the URL asked for, which redirects can differ from
+    again: bool  # another request ended at the same URL and stands for it
+    requested: str  # the URL asked for, which redirects can differ from
+    again: bool  # another request ended at the same URL and stands for it
 
     @property
     def bucket(self) -> int:
@@ -143,7 +147,13 @@ class Extract(Stage):
         mine = [page for page in self._pages() if page.bucket % len(parts) == parts.index(part)]
         documents: list[dict[str, Any]] = []
         refused: list[dict[str, Any]] = []
-        funnel: dict[str, list[int]] = {"not HTML": [0, 0], "too large": [0, 0], "no text": [0, 0], "failed": [0, 0]}
+        funnel: dict[str, list[int]] = {
+            "same final URL": [0, 0],
+            "not HTML": [0, 0],
+            "too large": [0, 0],
+            "no text": [0, 0],
+            "failed": [0, 0],
+        }
         for page, body in self._bodies(mine):
             document, refusal = self._read(page, body)
             if document is not None:
@@ -162,27 +172,29 @@ class Extract(Stage):
         return Made(counts=counts, statistics={"funnel": funnel, "bytes_in": sum(page.body_bytes for page in mine)})
 
     def _pages(self) -> list[Page]:
-        """The successful responses of the crawl, one a final URL, whatever the order in which they came."""
-        table = read_tables(
-            self.store,
-            self.inputs["pages"].ref,
-            "pages",
-            ["final_url", "status", "content_type", "body_bytes", "digest", "warc_path", "warc_offset"],
-        )
+        """The successful responses of the crawl; of several that ended at one URL all but the first are marked."""
+        columns = ["url", "final_url", "status", "content_type", "body_bytes", "digest", "warc_path", "warc_offset"]
+        table = read_tables(self.store, self.inputs["pages"].ref, "pages", columns)
         table = table.filter(pc.fill_null(pc.equal(table["status"], OK), False))
-        rows = sorted(table.to_pylist(), key=lambda row: (row["final_url"], row["digest"]))
-        distinct = {row["final_url"]: row for row in rows}
-        return [
-            Page(
-                row["final_url"],
-                row["content_type"] or "",
-                row["body_bytes"],
-                row["digest"],
-                row["warc_path"],
-                row["warc_offset"],
+        pages, seen = [], set()
+        for row in sorted(
+            table.to_pylist(), key=lambda row: (row["final_url"], row["url"] != row["final_url"], row["url"])
+        ):
+            again = row["final_url"] in seen
+            seen.add(row["final_url"])
+            pages.append(
+                Page(
+                    url=row["final_url"],
+                    content_type=row["content_type"] or "",
+                    body_bytes=row["body_bytes"],
+                    digest=row["digest"],
+                    warc_path=row["warc_path"],
+                    warc_offset=row["warc_offset"],
+                    requested=row["url"],
+                    again=again,
+                )
             )
-            for row in distinct.values()
-        ]
+        return pages
 
     def _bodies(self, pages: list[Page]) -> Iterator[tuple[Page, bytes]]:
         """The archived bodies, file by file, in the order of their offsets."""
@@ -199,6 +211,8 @@ class Extract(Stage):
 
     def _read(self, page: Page, body: bytes) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
         """One page's document, or the row that says why there is none."""
+        if page.again:
+            return None, self._refusal(page, "removed", "same final URL", url=page.requested, detail=page.url)
         kind = page.content_type.split(";")[0].strip().lower()
         if kind not in HTML_TYPES:
             return None, self._refusal(page, "removed", "not HTML", detail=kind)
@@ -209,7 +223,7 @@ class Extract(Stage):
                 found = EXTRACTORS[self.settings.extractor](decode(body, page.content_type), page.url)
         except PageTimeout:
             return None, self._refusal(page, "failed", "time limit", None, self.settings.page_seconds)
-        except (ValueError, TypeError, AttributeError, LookupError, RecursionError, RuntimeError) as error:
+        except Exception as error:
             return None, self._refusal(page, "failed", type(error).__name__, detail=str(error)[:200])
         text = found.text.strip()
         if len(text) < self.settings.min_chars:
@@ -236,15 +250,16 @@ class Extract(Stage):
         value: float | None = None,
         threshold: float | None = None,
         detail: str | None = None,
+        url: str | None = None,
     ) -> dict[str, Any]:
         return {
-            "doc_id": doc_id_of(page.url, ""),
+            "doc_id": doc_id_of(url or page.url, ""),
             "verdict": verdict,
             "stage": self.name,
             "rule": rule,
             "value": value,
             "threshold": threshold,
-            "url": page.url,
+            "url": url or page.url,
             "source": self.subject,
             "detail": detail,
         }

@@ -21,11 +21,15 @@ from warehouse.errors import GristmillError
 
 Result = TypeVar("Result")
 WATCH_SECONDS = 0.5
+PARENT_VARIABLE = "GRISTMILL_PARENT"
 
 
-def die_with_parent() -> None:
-    """Ends this process soon after its parent is gone: a killed run leaves no worker behind."""
-    parent = os.getppid()
+def die_with_parent(parent: int | None = None) -> None:
+    """Ends this process soon after its parent is gone: a killed run leaves no worker behind.
+
+    ``parent`` is the process that started this one, where it could be gone before this line is reached.
+    """
+    parent = parent or os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -47,7 +51,9 @@ class WorkerPool:
         with self._guard:
             if self._executor is None:
                 context = multiprocessing.get_context("spawn")
-                self._executor = ProcessPoolExecutor(self._workers, mp_context=context, initializer=die_with_parent)
+                self._executor = ProcessPoolExecutor(
+                    self._workers, mp_context=context, initializer=die_with_parent, initargs=(os.getpid(),)
+                )
             executor = self._executor
             future = executor.submit(function, *arguments)
         try:
@@ -91,7 +97,11 @@ def events(command: list[str], log: Path, environment: dict[str, str] | None = N
     """
     with log.open("ab") as errors:
         child = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **(environment or {})}
+            command,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={**os.environ, PARENT_VARIABLE: str(os.getpid()), **(environment or {})},
         )
         try:
             assert child.stdout is not None

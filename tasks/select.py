@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tasks.signals.stage import SIGNALS
 from tasks.stage import Made, Report, Stage, StageSettings
@@ -37,6 +37,12 @@ class Rule(BaseModel):
             nearest = difflib.get_close_matches(signal, names, n=1, cutoff=0)[0]
             raise ValueError(f"there is no signal {signal}; the nearest is {nearest}")
         return signal
+
+    @model_validator(mode="after")
+    def _bounds_fit(self) -> Rule:
+        if (self.signal == "language") != (self.only is not None):
+            raise ValueError("the signal language takes only = CODE, every other signal min or max")
+        return self
 
     def broken_by(self, signals: dict[str, Any]) -> tuple[str, float | None, float | None] | None:
         """(rule, value, threshold) where the document breaks the rule, else None."""

@@ -108,6 +108,9 @@ class Stage(ABC):
     def make(self, part: str, writer: PartWriter, report: Report) -> Made:
         """Makes one part: writes its files, returns what it counted."""
 
+    def committed(self) -> None:  # noqa: B027 (most stages keep nothing)
+        """Called once a part's record is durable: what was only needed to make it can go."""
+
     def documents_expected(self) -> int | None:
         """How many documents the inputs hold, where the stage accounts for documents."""
         return None
@@ -142,6 +145,7 @@ def make_part(stage: Stage, part: str, report: Report = SILENT) -> PartRecord:
     writer = PartWriter(stage.store, stage.ref, part)
     made = stage.make(part, writer, report)
     record = writer.commit(made.counts, made.statistics)
+    stage.committed()
     cpu_after, peak = usage()
     log.note_work(stage.store, stage.ref, part, started, time.perf_counter() - clock, cpu_after - cpu, peak)
     return record
@@ -149,7 +153,7 @@ def make_part(stage: Stage, part: str, report: Report = SILENT) -> PartRecord:
 
 def make_part_somewhere(stage: Stage, part: str, report: Report, workers: int) -> None:
     """Makes one part where the stage wants it: in a worker process, or here."""
-    if stage.in_worker and workers > 1:
+    if stage.in_worker:
         pool(workers).run(make_part, stage, part)
     else:
         make_part(stage, part, report)
@@ -159,7 +163,8 @@ def make_part_somewhere(stage: Stage, part: str, report: Report, workers: int) -
 def one_by_one(parts: Sequence[tuple[Stage, str]], report: Report) -> None:
     """The plainest way to make parts: in this process, in order."""
     for stage, part in parts:
-        make_part_somewhere(stage, part, report, workers=1)
+        make_part(stage, part, report)
+        report.part_done(stage, part)
 
 
 def run_stages(stages: Sequence[Stage], make_parts: MakeParts = one_by_one, report: Report = SILENT) -> list[Manifest]:

@@ -27,6 +27,7 @@ from tasks.crawl.stage import Crawl, content_input, crawl_to_use
 from tasks.stage import run_stages
 from tasks.urls import canonical_url
 from tests.conftest import PROJECT
+from warehouse import log
 from warehouse.artifact import read_tables
 from warehouse.errors import GristmillError
 from warehouse.store import Store
@@ -202,6 +203,9 @@ def test_second_crawl_of_an_unchanged_site_has_the_same_content(site: Site, tmp_
     first, _ = crawled(tmp_path, site.settings())
     again, _ = crawled(tmp_path, site.settings())
     assert again.ref == first.ref
+    unseen, _ = crawled(tmp_path, site.settings(), fresh=True)
+    assert unseen.ref == first.ref  # a crawl that was finished and never shown is the next one
+    log.note_stage(first.store, log.new_run("test"), [first.ref])
     second, _ = crawled(tmp_path, site.settings(), fresh=True)
     assert (first.sequence, second.sequence) == (1, 2)
     from warehouse.artifact import load

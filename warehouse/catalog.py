@@ -30,7 +30,7 @@ JOINED_VIEWS: dict[str, str] = {
         LEFT JOIN main.signals s USING (doc_id)
         LEFT JOIN (SELECT digest, final_url,
                           arg_min({crawl: crawl, fetched_at: fetched_at, warc_path: warc_path, warc_offset: warc_offset}, (fetched_at, url)) AS first
-                   FROM main.pages WHERE error IS NULL GROUP BY digest, final_url) p
+                   FROM history.pages WHERE error IS NULL GROUP BY digest, final_url) p
                ON p.digest = d.digest AND p.final_url = d.url""",
     "corpus": """
         SELECT c.* REPLACE (coalesce(t.length, c.token_count) AS token_count)

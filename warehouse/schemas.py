@@ -244,9 +244,3 @@ STORED: dict[str, pa.Schema] = {
     "evaluations": EVALUATIONS,
     "samples": SAMPLES,
 }
-
-
-def described(schema: pa.Schema) -> str:
-    """The column list of a schema as a Markdown table."""
-    rows = [f"| `{field.name}` | {field.type} | {field.metadata[b'meaning'].decode()} |" for field in schema]
-    return "\n".join(["| column | type | meaning |", "|---|---|---|", *rows])

@@ -42,7 +42,12 @@ class Store:
     @cached_property
     def filesystem(self) -> fsspec.AbstractFileSystem:
         """The fsspec file system behind a remote store."""
-        return fsspec.core.url_to_fs(self.url)[0]
+        try:
+            return fsspec.core.url_to_fs(self.url)[0]
+        except (ValueError, ImportError) as error:
+            raise StoreError(
+                f"the store {self.url} cannot be opened ({error}): name another with --set store=URL"
+            ) from error
 
     @cached_property
     def scratch_root(self) -> Path:
@@ -105,12 +110,12 @@ class Store:
     def local_copy(self, path: str, sha256: str = "") -> Path:
         """A local file with the content of ``path``: the file itself, or a cached download of a remote one.
 
-        Only immutable files may be asked for; ``sha256`` names the cached copy.
+        ``sha256`` names the cached copy; without it the file is fetched anew each time.
         """
         if self._root is not None:
             return self._root / path
         cached = self.scratch("downloads") / f"{sha256 or hashlib.sha256(path.encode()).hexdigest()}{Path(path).suffix}"
-        if not cached.exists():
+        if not sha256 or not cached.exists():  # without a digest the name may have new content
             temporary = cached.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
             with _clear_errors(self.url):
                 self.filesystem.get_file(self.address(path), str(temporary))
@@ -175,7 +180,9 @@ class Store:
         try:
             self.write_bytes(probe, b"x")
             self.delete(probe)
-        except OSError as error:
+        except StoreError:
+            raise
+        except Exception as error:  # a file system's own: no credentials, no such bucket, no network
             raise StoreError(
                 f"the store {self.url} cannot be written ({error}): name another with --set store=URL"
             ) from error

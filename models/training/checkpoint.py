@@ -89,8 +89,7 @@ def restore(path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer
             else:
                 state, name = name.split(".", 1)
                 parameter = parameters[name]
-                # AdamW counts its steps on the host, whatever the device
-                owner[parameter].state[parameter][state] = value if state == "step" else value.to(parameter.device)
+                owner[parameter].state[parameter][state] = value.to(parameter.device)
     return int(path.stem.removeprefix("step-"))
 
 

@@ -81,19 +81,12 @@ def train(
         ids, targets = batch_at(step)
         tokens += ids.numel() * (torch.distributed.get_world_size() if distributed else 1)
         share = learning_rate_share(step, plan.steps, plan.warmup_steps, plan.final_learning_rate_share)
-        for optimizer, rates in zip(optimizers, peaks, strict=True):
-            for group, peak in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = peak * share
+        _set_rates(optimizers, peaks, share)
         loss, norm = _step(wrapped, model, optimizers, plan, step, ids.to(device), targets.to(device))
         metrics: dict[str, float] = {}
         if step % plan.log_every == 0 or step == plan.steps:
-            seconds = time.perf_counter() - clock
-            metrics = {
-                "loss": loss,
-                "gradient_norm": norm,
-                "learning_rate": plan.peak_learning_rate * share,
-                "tokens_per_second": tokens / seconds,
-            }
+            metrics = {"loss": loss, "gradient_norm": norm, "learning_rate": plan.peak_learning_rate * share}
+            metrics["tokens_per_second"] = tokens / (time.perf_counter() - clock)
         if first_rank and (step % plan.validate_every == 0 or step == plan.steps):
             metrics["validation_loss"] = validation_loss()
         if metrics and first_rank:
@@ -101,11 +94,17 @@ def train(
             clock, tokens = time.perf_counter(), 0
         stop = stopping()
         if first_rank and (step % plan.save_every == 0 or step == plan.steps or stop):
-            path = checkpoint.save(folder, step, plan.run, model, optimizers, plan.keep_checkpoints)
-            saved(path)
+            saved(checkpoint.save(folder, step, plan.run, model, optimizers, plan.keep_checkpoints))
         if stop and step < plan.steps:
             return False
     return True
+
+
+def _set_rates(optimizers: list[torch.optim.Optimizer], peaks: list[list[float]], share: float) -> None:
+    """Gives every parameter group its peak rate times the schedule's share."""
+    for optimizer, rates in zip(optimizers, peaks, strict=True):
+        for group, peak in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = peak * share
 
 
 class _Loss(nn.Module):

@@ -8,6 +8,7 @@ import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -115,7 +116,9 @@ class Archive:
                 "WARC-Date": date,
                 "WARC-Concurrent-To": response.rec_headers.get_header("WARC-Record-ID"),
             },
-            http_headers=StatusAndHeaders("GET / HTTP/1.1", fetch.request_headers, is_http_request=True),
+            http_headers=StatusAndHeaders(
+                f"GET {_target(fetch.final_url)} HTTP/1.1", fetch.request_headers, is_http_request=True
+            ),
         )
         writer.write_record(response)
         writer.write_record(request)
@@ -137,3 +140,9 @@ class Archive:
             "digest": hashlib.sha256(fetch.body).hexdigest() if archived else None,
             "error": fetch.error,
         }
+
+
+def _target(url: str | None) -> str:
+    """The request target of a URL: path and query."""
+    parts = urlsplit(url or "")
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

@@ -6,6 +6,7 @@ Run as ``python -m tasks.crawl.spider JOB.json``; prints one JSON object of prog
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections import deque
@@ -18,14 +19,14 @@ from pydantic import BaseModel
 from scrapy.core.scheduler import BaseScheduler
 from scrapy.crawler import Crawler, CrawlerProcess
 from scrapy.downloadermiddlewares.robotstxt import RobotsTxtMiddleware
-from scrapy.exceptions import IgnoreRequest
+from scrapy.exceptions import CloseSpider, IgnoreRequest
 from scrapy.http import HtmlResponse, Request, Response
 from scrapy.utils.misc import build_from_crawler
 
 from tasks.crawl.archive import Archive, Fetch
 from tasks.crawl.frontier import Frontier, Link
 from tasks.crawl.settings import CrawlSettings
-from tasks.process import die_with_parent, emit
+from tasks.process import PARENT_VARIABLE, die_with_parent, emit
 from tasks.urls import canonical_url, domain_of
 from warehouse.artifact import Ref
 from warehouse.store import Store
@@ -58,7 +59,7 @@ class Crawl:
         self.frontier.add(Link(seed, 0, None) for seed in self.settings.seeds)
         self._last_commit = self._last_progress = time.monotonic()
         self.done, self.known = self.frontier.counts()
-        self.in_batch = 0
+        self.fault: Exception | None = None
 
     def _recover(self) -> None:
         """Tells the frontier of batches that were committed just before a kill."""
@@ -70,7 +71,6 @@ class Crawl:
         """Keeps a fetch and its out-links; commits the batch when it is full."""
         self.frontier.add(links)  # durable before the batch can be: a page that is done has its links stored
         self.archive.add(fetch)
-        self.in_batch += 1
         now = time.monotonic()
         full = len(self.archive.fetches) >= self.settings.batch_pages or self.archive.bytes >= self.settings.batch_bytes
         if full or now - self._last_commit > self.settings.batch_seconds:
@@ -215,7 +215,15 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc]
             body=response.body,
         )
         links = _links(response, link.depth + 1, self.crawl) if isinstance(response, HtmlResponse) else []
-        self.crawl.record(fetch, links)
+        self._keep(fetch, links)
+
+    def _keep(self, fetch: Fetch, links: list[Link]) -> None:
+        """Records a fetch; a fault of the store ends the crawl, since Scrapy would log it and go on."""
+        try:
+            self.crawl.record(fetch, links)
+        except Exception as error:
+            self.crawl.fault = self.crawl.fault or error
+            raise CloseSpider("the store failed") from error
 
     def failed(self, failure: Any) -> None:
         """Keeps a request that had no answer, with the reason."""
@@ -225,11 +233,14 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc]
             error = "robots.txt forbids it" if "robots" in reason.lower() else reason or "refused"
         else:
             error = f"{failure.type.__name__}: {str(failure.value).strip() or failure.type.__doc__}"
-        self.crawl.record(Fetch(link.url, link.depth, link.referrer, error=" ".join(error.split())[:500]), [])
+        self._keep(Fetch(link.url, link.depth, link.referrer, error=" ".join(error.split())[:500]), [])
 
     def closed(self, reason: str) -> None:
         """Commits the last batch."""
-        self.crawl.commit()
+        try:
+            self.crawl.commit()
+        except Exception as error:
+            self.crawl.fault = self.crawl.fault or error
 
 
 def _headers(headers: Any) -> list[tuple[str, str]]:
@@ -238,7 +249,10 @@ def _headers(headers: Any) -> list[tuple[str, str]]:
 
 def _links(response: HtmlResponse, depth: int, crawl: Crawl) -> list[Link]:
     """The page's links within scope, in canonical form, once each."""
-    base = urljoin(response.url, response.xpath("//base/@href").get(default=""))
+    try:
+        base = urljoin(response.url, response.xpath("//base/@href").get(default=""))
+    except ValueError:
+        base = response.url
     found: dict[str, Link] = {}
     for href in response.xpath("//a[not(contains(concat(' ', @rel, ' '), ' nofollow '))]/@href").getall():
         try:
@@ -280,12 +294,15 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("job", type=Path)
     job = Job.model_validate_json(parser.parse_args().job.read_text())
-    die_with_parent()
+    die_with_parent(int(os.environ[PARENT_VARIABLE]) if PARENT_VARIABLE in os.environ else None)
     crawl = Crawl(job)
     process = CrawlerProcess(scrapy_settings(job.settings))
     process.crawl(SiteSpider, crawl)
     process.start()
     crawl.frontier.close()
+    if crawl.fault is not None:
+        emit(error=f"the crawl stopped: {crawl.fault}")
+        return 1
     return 0
 
 

@@ -17,8 +17,9 @@ from tasks.crawl.settings import CrawlSettings
 from tasks.crawl.spider import Job
 from tasks.process import events
 from tasks.stage import Input, Made, Report, Stage
-from warehouse.artifact import Counts, FileRecord, Manifest, PartWriter, Ref, read_manifest
+from warehouse.artifact import Counts, FileRecord, Manifest, PartWriter, Ref, complete, read_manifest
 from warehouse.errors import GristmillError
+from warehouse.log import runs
 from warehouse.store import Store, sha256_of
 
 OK = 200
@@ -72,8 +73,10 @@ class Crawl(Stage):
                 f"({reason}): check its seeds and that the site is up, then run the same command again"
             )
         writer.files.extend(self._batch_files())
-        shutil.rmtree(scratch, ignore_errors=True)
         return made_of(pages)
+
+    def committed(self) -> None:
+        shutil.rmtree(self.store.scratch("crawl", self.ref.key), ignore_errors=True)
 
     def _pages(self) -> pa.Table:
         folder = f"{self.ref.folder}/pages"
@@ -116,8 +119,8 @@ def made_of(pages: pa.Table) -> Made:
     other_status = pages.num_rows - forbidden - failed - kept.num_rows
     lines = sorted(
         {
-            f"{row['final_url']}\t{row['content_type']}\t{row['digest']}"
-            for row in kept.select(["final_url", "content_type", "digest"]).to_pylist()
+            f"{row['url']}\t{row['final_url']}\t{row['content_type']}\t{row['digest']}"
+            for row in kept.select(["url", "final_url", "content_type", "digest"]).to_pylist()
         }
     )
     size = pc.sum(pages["body_bytes"]).as_py() or 0
@@ -147,8 +150,15 @@ def crawl_to_use(store: Store, settings: CrawlSettings, source: str, fresh: bool
     """The newest crawl of a source with these settings, or (none yet, or ``fresh``) the next one in number."""
     known = crawls_of(store, source)
     wanted = settings.identity()
-    same = [manifest for manifest in known if {k: v for k, v in manifest.settings.items() if k != "sequence"} == wanted]
-    if same and not fresh:
+    same = [
+        manifest
+        for manifest in known
+        if {k: v for k, v in manifest.settings.items() if k != "sequence"} == wanted and complete(store, manifest.ref)
+    ]
+    if fresh:  # one that a killed run finished and never showed is this run's
+        shown = {key for record in runs(store) for key in record.stages.get(Crawl.name, [])}
+        same = [manifest for manifest in same if manifest.key not in shown]
+    if same:
         return Crawl(store, settings, source, int(same[-1].settings["sequence"]))
     return Crawl(store, settings, source, int(known[-1].settings["sequence"]) + 1 if known else 1)
 

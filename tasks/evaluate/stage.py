@@ -81,9 +81,9 @@ class Evaluate(Stage):
     def _held_out(self) -> list[HeldOut]:
         """Validation documents of the trained sources in the order of doc_id, which is random in their content."""
         spans = read_tables(self.store, self.inputs["tokens"].ref, "token_spans").to_pylist()
-        trained = PretrainSettings.model_validate(load(self.store, self.inputs["checkpoint"].ref).settings).mixture
+        trained = self._trained_sources()
         picked = sorted(
-            (span for span in spans if span["split"] == "validation" and trained.get(span["source"], 0) > 0),
+            (span for span in spans if span["split"] == "validation" and span["source"] in trained),
             key=lambda span: str(span["doc_id"]),
         )[: self.settings.max_documents]
         if len(picked) < 2:
@@ -95,6 +95,12 @@ class Evaluate(Stage):
             HeldOut(span["source"], texts[span["doc_id"]], self._span_tokens(span), span["n_words"], span["n_bytes"])
             for span in picked
         ]
+
+    def _trained_sources(self) -> list[str]:
+        """The sources that the network was trained on."""
+        settings = load(self.store, self.inputs["checkpoint"].ref).settings
+        mixture = PretrainSettings.model_validate(settings).mixture
+        return [source for source in sources_of(self.store, self.inputs["tokens"].ref) if mixture.get(source, 0) > 0]
 
     def _span_tokens(self, span: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
         """A document's tokens with the end-of-text token before them as the first context."""
@@ -129,7 +135,7 @@ class Evaluate(Stage):
     def _training_tokens(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """The training tokens of all trained sources, once each."""
         ref = self.inputs["tokens"].ref
-        streams = [TokenStream(self.store, ref, source, "train") for source in sources_of(self.store, ref)]
+        streams = [TokenStream(self.store, ref, source, "train") for source in self._trained_sources()]
         return np.concatenate([stream.read(0, stream.length) for stream in streams if stream.length])
 
     def _sample(self, network: Any, prompt: str) -> str:

@@ -12,7 +12,7 @@ from models.training.loop import Batch
 from models.training.order import Order
 from tasks.pack import TokenStream, sources_of
 from tasks.pretrain.settings import PretrainSettings
-from warehouse.artifact import Ref, load
+from warehouse.artifact import Ref, load, read_tables
 from warehouse.errors import GristmillError
 from warehouse.store import Store
 
@@ -21,6 +21,7 @@ class TrainingData:
     """Batches of a run. ``rank`` of ``world`` takes every world-th sequence of the global batch."""
 
     def __init__(self, store: Store, tokens: Ref, settings: PretrainSettings, rank: int = 0, world: int = 1) -> None:
+        self._store, self._tokens = store, tokens
         wanted = {source: settings.mixture.get(source, 0.0) for source in sources_of(store, tokens)}
         weights = {source: weight for source, weight in wanted.items() if weight > 0}
         if not weights:
@@ -46,6 +47,25 @@ class TrainingData:
         """This rank's ids and targets of a step, (sequences, context) each."""
         windows = self.order.batch_at(step)[self.rank :: self.world]
         return _shifted([self.streams[window.source].read(window.start, self.context + 1) for window in windows])
+
+    def documents_at(self, step: int) -> list[str]:
+        """The doc_ids in a step's global batch."""
+        spans = read_tables(
+            self._store, self._tokens, "token_spans", ["doc_id", "shard", "start", "length"]
+        ).to_pylist()
+        pieces = [
+            piece
+            for window in self.order.batch_at(step)
+            for piece in self.streams[window.source].pieces(window.start, self.context + 1)
+        ]
+        return [
+            span["doc_id"]
+            for span in spans
+            if any(
+                span["shard"] == shard and span["start"] < start + length and start < span["start"] + span["length"]
+                for shard, start, length in pieces
+            )
+        ]
 
     def validation_batches(self, sequences: int) -> list[Batch]:
         """About so many held-out windows, spread evenly over each source's stream in proportion to the mixture."""
@@ -77,7 +97,7 @@ class StoredOrder:
         return [
             {"slot": window.slot, "source": window.source, "shard": shard, "start": start, "length": length}
             for window in data.order.batch_at(step)
-            for shard, start, length in data.streams[window.source].pieces(window.start, data.context)
+            for shard, start, length in data.streams[window.source].pieces(window.start, data.context + 1)
         ]
 
     def steps(self, run: str, shard: str, start: int, length: int) -> list[int]:

@@ -127,6 +127,10 @@ def run(job: Job) -> None:
     data = TrainingData(Store(job.store), job.tokens, job.settings, rank, world)
     model = Decoder(job.architecture).initialise(job.settings.seed).to(device)
     held_out = data.validation_batches(job.settings.validation_sequences) if rank == 0 else []
+    if rank == 0 and not held_out:
+        raise GristmillError(
+            "no held-out text is as long as the model's context: raise pack.validation_share, or lower pretrain.context"
+        )
     metrics = Metrics(job) if rank == 0 else None
     stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
@@ -155,11 +159,8 @@ def run(job: Job) -> None:
             stopping,
         )
     except NonFiniteLoss as error:
-        windows = data.order.batch_at(error.step)
-        raise GristmillError(
-            f'{error}; lower pretrain.learning_rate, or look at its documents: gristmill sql "FROM '
-            f"documents_at_step('{job.run.key}', {error.step})\" ({len(windows)} sequences)"
-        ) from error
+        documents = ", ".join(data.documents_at(error.step)[:20])
+        raise GristmillError(f"{error}: lower pretrain.learning_rate, or look at its documents: {documents}") from error
     except ForeignCheckpoint as error:
         raise GristmillError(f"{error}: delete that folder and run the same command again") from error
     if not finished:

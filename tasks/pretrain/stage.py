@@ -23,7 +23,12 @@ from warehouse.store import Store
 
 # glibc gives memory back to the system after each step and faults it in again unless told to keep it;
 # these must be set before the process starts.
-ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TOP_PAD_": str(1 << 28), "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
+ENVIRONMENT = {
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # what deterministic algorithms ask for on CUDA
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TOP_PAD_": str(1 << 28),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 34),
+}
 WEIGHTS, OPTIMIZER, CONFIG = (
     "checkpoint/model.safetensors",
     "checkpoint/optimizer.safetensors",
@@ -50,7 +55,7 @@ class Pretrain(Stage):
         for event in events(
             [*self._launcher(), "-m", "tasks.pretrain.process", str(scratch / "job.json")],
             scratch / "train.log",
-            ALLOCATOR,
+            ENVIRONMENT,
         ):
             if "loss" in event:
                 held_out = f", held out {event['validation_loss']:.3f}" if "validation_loss" in event else ""
@@ -65,7 +70,6 @@ class Pretrain(Stage):
         if final is None or int(final.stem.removeprefix("step-")) != self.settings.steps:
             raise GristmillError(f"the training in {scratch} left no final checkpoint: run the same command again")
         parameters = self._publish(final, writer, job.architecture, scratch)
-        shutil.rmtree(scratch, ignore_errors=True)
         return Made(
             statistics={
                 "parameters": parameters,
@@ -74,6 +78,9 @@ class Pretrain(Stage):
                 "tokens_seen": self.settings.steps * self.settings.batch * self.settings.context,
             }
         )
+
+    def committed(self) -> None:
+        shutil.rmtree(self.store.scratch("pretrain", self.ref.key), ignore_errors=True)
 
     def _job(self, folder: Path) -> Job:
         vocabulary = load(self.store, self.inputs["tokenizer"].ref).statistic("vocabulary")
