@@ -63,8 +63,6 @@ class Page:
     warc_offset: int
     requested: str  # the URL asked for, which redirects can differ from
     again: bool  # another request ended at the same URL and stands for it
-    requested: str  # the URL asked for, which redirects can differ from
-    again: bool  # another request ended at the same URL and stands for it
 
     @property
     def bucket(self) -> int:

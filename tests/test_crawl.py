@@ -24,11 +24,12 @@ from warcio.archiveiterator import ArchiveIterator
 from tasks.crawl.frontier import Frontier, Link
 from tasks.crawl.settings import CrawlSettings
 from tasks.crawl.stage import Crawl, content_input, crawl_to_use
+from tasks.extract import Extract, ExtractSettings
 from tasks.stage import run_stages
 from tasks.urls import canonical_url
 from tests.conftest import PROJECT
 from warehouse import log
-from warehouse.artifact import read_tables
+from warehouse.artifact import load, read_tables
 from warehouse.errors import GristmillError
 from warehouse.store import Store
 
@@ -165,6 +166,7 @@ DRIVER = """
 import sys
 from tasks.crawl.settings import CrawlSettings
 from tasks.crawl.stage import crawl_to_use
+from tasks.extract import Extract, ExtractSettings
 from tasks.stage import run_stages
 from warehouse.store import Store
 run_stages([crawl_to_use(Store(sys.argv[1]), CrawlSettings.model_validate_json(sys.argv[2]), "site", False)])
@@ -208,11 +210,22 @@ def test_second_crawl_of_an_unchanged_site_has_the_same_content(site: Site, tmp_
     log.note_stage(first.store, log.new_run("test"), [first.ref])
     second, _ = crawled(tmp_path, site.settings(), fresh=True)
     assert (first.sequence, second.sequence) == (1, 2)
-    from warehouse.artifact import load
-
     assert (
         content_input(load(first.store, first.ref)).identity == content_input(load(second.store, second.ref)).identity
     )
+
+
+def test_pages_that_redirect_to_one_url_give_one_document_and_a_row_that_says_so(site: Site, tmp_path: Path) -> None:
+    crawl, _ = crawled(tmp_path, site.settings())
+    pages = content_input(load(crawl.store, crawl.ref))
+    (made,) = run_stages([Extract(crawl.store, ExtractSettings(extractor="resiliparse"), {"pages": pages}, "site")])
+    refused = read_tables(crawl.store, made.ref, "decisions").to_pylist()
+    assert [(row["rule"], row["url"], row["detail"]) for row in refused if row["rule"] == "same final URL"] == [
+        ("same final URL", f"{site.root}/moved", f"{site.root}/page/7")
+    ]
+    assert made.counts.documents_in == load(crawl.store, crawl.ref).counts.kept
+    urls = read_tables(crawl.store, made.ref, "documents")["url"].to_pylist()
+    assert urls.count(f"{site.root}/page/7") == 1
 
 
 def test_site_that_does_not_answer_is_one_sentence_and_the_crawl_works_once_it_does(site: Site, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import PROJECT, Run
+from tests.conftest import PROJECT, Run, free_port
 
 
 def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -54,6 +54,14 @@ def test_broken_toml_is_named_with_its_line(finished: Run, tmp_path: Path) -> No
     refused(finished.here("status", str(tmp_path / "x.toml")), "is not valid TOML", "line 1")
 
 
+def test_two_sources_of_one_host_are_refused(tmp_path: Path) -> None:
+    refused(
+        Run(tmp_path / "s", (7, 7)).here("status", "demo-tiny"),
+        "works and reference both crawl 127.0.0.1:7",
+        "make them one source",
+    )
+
+
 def test_seed_that_does_not_resolve(tmp_path: Path) -> None:
     run = Run(tmp_path / "s", (1, 2))
     arguments = (
@@ -61,12 +69,12 @@ def test_seed_that_does_not_resolve(tmp_path: Path) -> None:
         'sources.works.crawl.seeds=["http://nowhere.invalid/"]',
         "sources.works.crawl.retries=0",
         "sources.reference.demo_site=''",
-        'sources.reference.crawl.seeds=["http://nowhere.invalid/"]',
+        'sources.reference.crawl.seeds=["http://nobody.invalid/"]',
         "sources.reference.crawl.retries=0",
     )
     refused(
         run.here("crawl", "demo-tiny", overrides=arguments),
-        "could be fetched from http://nowhere.invalid/",
+        "could be fetched from http://no",
         "check its seeds",
     )
 
@@ -76,7 +84,7 @@ def test_port_in_use(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        refused(Run(tmp_path / "s", (port, port)).here("crawl", "demo-tiny"), f"port {port} is in use")
+        refused(Run(tmp_path / "s", (port, free_port())).here("crawl", "demo-tiny"), f"port {port} is in use")
 
 
 def test_empty_corpus_says_where_to_look_and_the_command_works_once_loosened(finished: Run, tmp_path: Path) -> None:
