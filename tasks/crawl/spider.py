@@ -12,7 +12,7 @@ import time
 from collections import deque
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import scrapy
 from pydantic import BaseModel
@@ -21,10 +21,10 @@ from scrapy.crawler import Crawler, CrawlerProcess
 from scrapy.downloadermiddlewares.robotstxt import RobotsTxtMiddleware
 from scrapy.exceptions import CloseSpider, IgnoreRequest
 from scrapy.http import HtmlResponse, Request, Response
-from scrapy.utils.misc import build_from_crawler
 
 from tasks.crawl.archive import Archive, Fetch
 from tasks.crawl.frontier import Frontier, Link
+from tasks.crawl.politeness import RobotsMiddleware
 from tasks.crawl.settings import CrawlSettings
 from tasks.process import PARENT_VARIABLE, die_with_parent, emit
 from tasks.urls import canonical_url, domain_of
@@ -33,8 +33,6 @@ from warehouse.store import Store
 
 CLAIM_AT_ONCE = 64
 PROGRESS_SECONDS = 0.5
-FIRST_CLIENT_ERROR, FIRST_SERVER_ERROR = 400, 500
-FORBID_ALL = b"User-agent: *\nDisallow: /\n"
 
 
 class Job(BaseModel):
@@ -159,30 +157,6 @@ class ScopeMiddleware:
         """Raises IgnoreRequest outside of the scope."""
         if "link" in request.meta and not self._crawl.allows(canonical_url(request.url), 0):
             raise IgnoreRequest("redirect out of scope")
-
-
-class RobotsMiddleware(RobotsTxtMiddleware):  # type: ignore[misc]
-    """robots.txt by RFC 9309, section 2.3.1: 4xx allows everything, 5xx and silence forbid everything.
-
-    Scrapy's own reads rules out of error pages, takes silence for leave, and where several requests wait for one
-    robots.txt gives its rules to the first of them only.
-    """
-
-    async def robot_parser(self, request: Request) -> Any:
-        await super().robot_parser(request)
-        return self._parsers[urlsplit(request.url).netloc]
-
-    async def _parse_robots(self, response: Response, netloc: str, request: Request) -> None:
-        if response.status >= FIRST_SERVER_ERROR:
-            response = response.replace(body=FORBID_ALL)
-        elif response.status >= FIRST_CLIENT_ERROR:
-            response = response.replace(body=b"")
-        await super()._parse_robots(response, netloc, request)
-
-    def _robots_error(self, exc: Exception, netloc: str) -> None:
-        waiting = self._parsers[netloc]
-        self._parsers[netloc] = build_from_crawler(self._parserimpl, self.crawler, FORBID_ALL)
-        waiting.callback(self._parsers[netloc])
 
 
 class SiteSpider(scrapy.Spider):  # type: ignore[misc]
