@@ -15,7 +15,7 @@ from tasks.crawl.stage import Crawl, content_input, crawl_to_use
 from tasks.dedup.match import Match
 from tasks.dedup.sign import Sign
 from tasks.evaluate.stage import Evaluate
-from tasks.extract import Extract
+from tasks.extract.stage import Extract
 from tasks.pack import Pack
 from tasks.pretrain.stage import Pretrain
 from tasks.select import Select

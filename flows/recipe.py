@@ -13,7 +13,7 @@ from tasks.crawl.settings import CrawlSettings
 from tasks.dedup.match import MatchSettings
 from tasks.dedup.sign import SignSettings
 from tasks.evaluate.stage import EvaluateSettings
-from tasks.extract import ExtractSettings
+from tasks.extract.page import ExtractSettings
 from tasks.pack import PackSettings
 from tasks.pretrain.settings import PretrainSettings
 from tasks.select import Rule, SelectSettings

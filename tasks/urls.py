@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+import re
 
 import ada_url
-from w3lib.url import canonicalize_url
 
 # Parameters that say where a click came from and never what is shown.
 TRACKING_PARAMETERS = frozenset(
@@ -32,25 +31,62 @@ TRACKING_PARAMETERS = frozenset(
         "ref_src",
     }
 )
-DEFAULT_PORTS = {"http": 80, "https": 443}
+# Parameters and path pieces that name a visit and never a page; those in the second set only with a long value.
+SESSION_PARAMETERS = frozenset({"jsessionid", "phpsessid", "sessionid", "session_id", "oscsid", "zenid", "cfid", "cftoken"})
+SESSION_IF_LONG = frozenset({"sid", "s", "session", "token"})
+_SESSION_PATH = re.compile(r";jsessionid=[^/?;]*|/\([SFX]\([^)/]*\)\)", re.IGNORECASE)
+_LONG_VALUE = re.compile(r"[0-9A-Za-z,_-]{20,}\Z")
+_SCHEMES = ("http://", "https://")
 
 
-def canonical_url(url: str) -> str:
-    """The WHATWG-normal form with sorted parameters, no fragment, credentials or tracking parameters.
+def canonical_url(url: str, base: str = "") -> str:
+    """The WHATWG-normal form with parameters sorted by name, no fragment, credentials or tracking parameters.
 
+    Host and path stay exactly as the WHATWG parser gives them. ``base`` resolves a relative reference.
     Raises ValueError for what is no http or https URL.
     """
-    normal = str(ada_url.normalize_url(url.strip()))
-    parts = urlsplit(normal)
-    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+    normal = str(ada_url.join_url(base, url) if base else ada_url.normalize_url(url))
+    if not normal.startswith(_SCHEMES):
         raise ValueError(f"not an http or https URL: {url}")
-    query = parts.query
-    if any(name in query for name in TRACKING_PARAMETERS):
-        query = urlencode([(k, v) for k, v in parse_qsl(query, keep_blank_values=True) if k not in TRACKING_PARAMETERS])
-    without_user = parts.netloc.rpartition("@")[2]
-    return str(canonicalize_url(urlunsplit((parts.scheme, without_user, parts.path, query, ""))))
+    address, _, query = normal.partition("#")[0].partition("?")
+    start = address.index("//") + 2
+    end = address.index("/", start)
+    user = address.rfind("@", start, end)
+    if user >= 0:
+        address = address[:start] + address[user + 1 :]
+    pieces = [piece for piece in query.split("&") if piece and _name(piece) not in TRACKING_PARAMETERS]
+    return f"{address}?{'&'.join(sorted(pieces, key=_name))}" if pieces else address
+
+
+def without_session(url: str) -> str:
+    """A canonical URL without what names the visitor's session."""
+    address, mark, query = url.partition("?")
+    address = _SESSION_PATH.sub("", address)
+    pieces = [piece for piece in query.split("&") if not _names_session(piece)]
+    return f"{address}?{'&'.join(pieces)}" if mark and pieces else address
 
 
 def domain_of(url: str) -> str:
     """The host of a canonical URL, with its port where it is not the scheme's own."""
-    return urlsplit(url).netloc
+    start = url.index("//") + 2
+    end = url.find("/", start)
+    return url[start:end] if end >= 0 else url[start:]
+
+
+def host_name(domain: str) -> str:
+    """A domain without its port."""
+    return domain if domain.endswith("]") else re.sub(r":\d+\Z", "", domain)
+
+
+def _name(piece: str) -> str:
+    return piece.partition("=")[0]
+
+
+def _names_session(piece: str) -> bool:
+    name, _, value = piece.partition("=")
+    name = name.lower()
+    return (
+        name in SESSION_PARAMETERS
+        or name.startswith("aspsessionid")
+        or (name in SESSION_IF_LONG and _LONG_VALUE.match(value) is not None)
+    )

@@ -10,7 +10,8 @@ import pytest
 from fastwarc.warc import ArchiveIterator
 
 from flows.query import connect, rows
-from tasks.extract import EXTRACTORS, decode
+from tasks.extract.page import EXTRACTORS
+from tasks.http import decode
 from tests.conftest import Run
 from warehouse import log
 from warehouse.catalog import connect as connect_catalog

@@ -24,7 +24,8 @@ from warcio.archiveiterator import ArchiveIterator
 from tasks.crawl.frontier import Frontier, Link
 from tasks.crawl.settings import CrawlSettings
 from tasks.crawl.stage import Crawl, content_input, crawl_to_use
-from tasks.extract import Extract, ExtractSettings
+from tasks.extract.page import ExtractSettings
+from tasks.extract.stage import Extract
 from tasks.stage import run_stages
 from tasks.urls import canonical_url
 from tests.conftest import PROJECT
@@ -104,7 +105,8 @@ class Site:
             "requests_per_host": 4,
             "autothrottle": False,
             "retries": 1,
-            "batch_pages": 7,
+            "backoff_s": 0.02,
+            "private_networks": ("127.0.0.0/8",),
         }
         return CrawlSettings(**(values | changes))  # type: ignore[arg-type]
 
@@ -123,14 +125,16 @@ def crawled(store: Path, settings: CrawlSettings, fresh: bool = False) -> tuple[
 
 
 def test_every_allowed_page_once_and_no_forbidden_one(site: Site, tmp_path: Path) -> None:
-    _, rows = crawled(tmp_path, site.settings())
+    crawl, rows = crawled(tmp_path, site.settings())
     pages = {row["url"]: row for row in rows}
     assert len(pages) == len(rows)
     assert {url for url in pages if "/page/" in url} == {f"{site.root}/page/{n}" for n in range(PAGES)}
     assert not any(path.startswith("/secret") for path in site.hits)
     assert pages[f"{site.root}/secret/1"]["error"] == "robots.txt forbids it"
     assert pages[f"{site.root}/moved"]["final_url"] == f"{site.root}/page/7"
-    assert pages[f"{site.root}/away"]["error"] == "redirect out of scope"
+    assert pages[f"{site.root}/away"]["final_url"] == "http://localhost:1/elsewhere"
+    urls = {row["url"]: row for row in read_tables(crawl.store, crawl.ref, "urls").to_pylist()}
+    assert urls["http://localhost:1/elsewhere"]["rule"] == "another host"
     assert (pages[f"{site.root}/gone"]["status"], pages[f"{site.root}/broken"]["status"]) == (404, 500)
     assert pages[f"{site.root}/page/59"]["depth"] == 6  # 59, 29, 14, 6, 2, 0 and the seed
     assert site.hits["/page/0"] == 1  # two spellings of one page
@@ -158,7 +162,7 @@ def test_archive_is_read_alike_by_warcio_and_fastwarc_at_the_stored_offsets(site
             with (tmp_path / row["warc_path"]).open("rb") as stream:
                 stream.seek(row["warc_offset"])
                 record = next(iter(FastIterator(stream)))
-                assert record.headers["WARC-Target-URI"] == row["final_url"]
+                assert record.headers["WARC-Target-URI"] == row["url"]
                 assert len(record.reader.read()) == row["body_bytes"]
 
 
@@ -166,7 +170,8 @@ DRIVER = """
 import sys
 from tasks.crawl.settings import CrawlSettings
 from tasks.crawl.stage import crawl_to_use
-from tasks.extract import Extract, ExtractSettings
+from tasks.extract.page import ExtractSettings
+from tasks.extract.stage import Extract
 from tasks.stage import run_stages
 from warehouse.store import Store
 run_stages([crawl_to_use(Store(sys.argv[1]), CrawlSettings.model_validate_json(sys.argv[2]), "site", False)])
@@ -192,7 +197,7 @@ def test_crawl_killed_again_and_again_ends_with_the_same_content(tmp_path: Path)
     _crawl, rows = crawled(tmp_path / "killed", settings)
     assert kills == 5
     refetched = sum(slow.hits[f"/page/{n}"] - 1 for n in range(PAGES))
-    assert refetched <= kills * (settings.batch_pages + 4)  # a batch that was not committed, and the requests under way
+    assert refetched <= kills * settings.requests_per_host  # the requests under way
     _, reference = crawled(tmp_path / "whole", settings)
     assert {(r["url"], r["final_url"], r["status"], r["digest"], r["error"]) for r in rows} == {
         (r["url"], r["final_url"], r["status"], r["digest"], r["error"]) for r in reference
@@ -215,22 +220,19 @@ def test_second_crawl_of_an_unchanged_site_has_the_same_content(site: Site, tmp_
     )
 
 
-def test_pages_that_redirect_to_one_url_give_one_document_and_a_row_that_says_so(site: Site, tmp_path: Path) -> None:
+def test_pages_that_redirect_to_one_url_give_one_document(site: Site, tmp_path: Path) -> None:
     crawl, _ = crawled(tmp_path, site.settings())
     pages = content_input(load(crawl.store, crawl.ref))
     (made,) = run_stages([Extract(crawl.store, ExtractSettings(extractor="resiliparse"), {"pages": pages}, "site")])
-    refused = read_tables(crawl.store, made.ref, "decisions").to_pylist()
-    assert [(row["rule"], row["url"], row["detail"]) for row in refused if row["rule"] == "same final URL"] == [
-        ("same final URL", f"{site.root}/moved", f"{site.root}/page/7")
-    ]
     assert made.counts.documents_in == load(crawl.store, crawl.ref).counts.kept
     urls = read_tables(crawl.store, made.ref, "documents")["url"].to_pylist()
     assert urls.count(f"{site.root}/page/7") == 1
+    assert site.hits["/page/7"] == 1
 
 
 def test_site_that_does_not_answer_is_one_sentence_and_the_crawl_works_once_it_does(site: Site, tmp_path: Path) -> None:
     store = Store(str(tmp_path))
-    settings = site.settings(seeds=("http://nowhere.invalid/",), retries=0)
+    settings = site.settings(seeds=("http://nowhere.invalid/",), retries=0, contact="me@example.org")
     with pytest.raises(
         GristmillError,
         match=r"no page of the source site could be fetched from http://nowhere.invalid/ \(.*\): check its seeds",
@@ -240,8 +242,10 @@ def test_site_that_does_not_answer_is_one_sentence_and_the_crawl_works_once_it_d
 
 
 def test_page_budget_is_kept(site: Site, tmp_path: Path) -> None:
-    _, rows = crawled(tmp_path, site.settings(max_pages=10))
-    assert len(rows) == 10
+    crawl, rows = crawled(tmp_path, site.settings(max_pages=10))
+    assert sum(row["status"] is not None for row in rows) == 10
+    urls = read_tables(crawl.store, crawl.ref, "urls").to_pylist()
+    assert any(row["rule"] == "not reached" for row in urls)
 
 
 @pytest.mark.parametrize(("status", "allowed"), [(404, True), (403, True), (500, False), (503, False)])
@@ -262,14 +266,17 @@ def test_robots_that_cannot_be_read_forbid_or_allow_as_the_rfc_says(
 def test_frontier_gives_claimed_urls_again_after_a_kill(tmp_path: Path) -> None:
     path = tmp_path / "f.sqlite"
     frontier = Frontier(path)
-    frontier.add([Link(f"http://x.example/{n}", n % 3, None) for n in range(10)] * 2)
-    claimed = frontier.claim(4)
-    assert [link.depth for link in claimed] == [0, 0, 0, 0]
-    frontier.complete("batch-00001", [claimed[0].url])
+    with frontier.transaction():
+        frontier.add([Link(f"http://x.example/{n}", n % 3) for n in range(10)] * 2)
+    (host,) = frontier.hosts_waiting([], 0.0, 5)
+    claimed = frontier.claim(host, 4)
+    assert [claim.depth for claim in claimed] == [0, 0, 0, 0]
+    with frontier.transaction():
+        frontier.settle(claimed[0], "kept", None, {"status": 200})
     frontier.close()
     frontier = Frontier(path)
-    assert len(frontier.claim(100)) == 9
-    assert (frontier.counts(), frontier.batches()) == ((1, 10), {"batch-00001"})
+    assert frontier.waiting == 9
+    assert len(frontier.claim(host, 100)) == 9
 
 
 @given(st.text(max_size=40))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tasks.dedup import minhash
 from tasks.dedup.match import Match, MatchSettings
 from tasks.dedup.sign import Sign, SignSettings
-from tasks.extract import doc_id_of
+from tasks.extract.page import doc_id_of
 from tasks.stage import Input, run_stages
 from warehouse import schemas
 from warehouse.artifact import Counts, Manifest, PartWriter, Ref, read_tables, write_manifest

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +126,16 @@ class PartWriter:
         with self.store.writing(f"{self.ref.folder}/{name}/{self.part}.parquet") as temporary:
             pq.write_table(table, temporary, compression=COMPRESSION, row_group_size=ROW_GROUP_ROWS)
             self._remember(f"{name}/{self.part}.parquet", table.num_rows, temporary)
+
+    def batches(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+        """Commits record batches as ``<name>/<part>.parquet``, one in memory at a time."""
+        rows = 0
+        with self.store.writing(f"{self.ref.folder}/{name}/{self.part}.parquet") as temporary:
+            with pq.ParquetWriter(temporary, schema, compression=COMPRESSION) as stream:
+                for batch in batches:
+                    stream.write_batch(batch, row_group_size=ROW_GROUP_ROWS)
+                    rows += batch.num_rows
+            self._remember(f"{name}/{self.part}.parquet", rows, temporary)
 
     def file(self, name: str, source: Path, rows: int = 0) -> None:
         """Commits a local file as ``<name>`` below the artifact's folder."""

@@ -30,7 +30,7 @@ JOINED_VIEWS: dict[str, str] = {
         LEFT JOIN main.signals s USING (doc_id)
         LEFT JOIN (SELECT digest, final_url,
                           arg_min({crawl: crawl, fetched_at: fetched_at, warc_path: warc_path, warc_offset: warc_offset}, (fetched_at, url)) AS first
-                   FROM history.pages WHERE error IS NULL GROUP BY digest, final_url) p
+                   FROM history.pages WHERE record = 'response' AND error IS NULL AND status = 200 GROUP BY digest, final_url) p
                ON p.digest = d.digest AND p.final_url = d.url""",
     "corpus": """
         SELECT c.* REPLACE (coalesce(t.length, c.token_count) AS token_count)
@@ -89,7 +89,8 @@ def _create_views(connection: duckdb.DuckDBPyConnection, store: Store, as_of: st
     connection.execute("CREATE SCHEMA stored; CREATE SCHEMA history")
     for name, schema in {**schemas.STORED, "signals": SIGNALS_EMPTY}.items():
         place = "stored" if name in JOINED_VIEWS else "main"
-        _create_view(connection, f"{place}.{name}", _files(store, shown, name), schema)
+        found = _with_earlier_crawls(shown, everything) if name == "pages" else shown
+        _create_view(connection, f"{place}.{name}", _files(store, found, name), schema)
         _create_view(connection, f"history.{name}", _files(store, everything, name), schema, with_key=True)
     metrics = [
         store.address(f"{log.METRICS}/{run}/{chunk}")
@@ -113,6 +114,19 @@ def _create_views(connection: duckdb.DuckDBPyConnection, store: Store, as_of: st
     _create_work(connection, store)
     for name in ("documents", "corpus"):
         connection.execute(f"CREATE VIEW main.{name} AS {JOINED_VIEWS[name]}")
+
+
+def _with_earlier_crawls(shown: list[Manifest], everything: list[Manifest]) -> list[Manifest]:
+    """The artifacts with the crawls that they continue: ``pages`` is the history of every URL."""
+    by_key = {manifest.key: manifest for manifest in everything}
+    found = {manifest.key: manifest for manifest in shown}
+    waiting = list(shown)
+    while waiting:
+        earlier = by_key.get(waiting.pop().inputs.get("previous", ""))
+        if earlier is not None and earlier.key not in found:
+            found[earlier.key] = earlier
+            waiting.append(earlier)
+    return list(found.values())
 
 
 def _has_all_files(store: Store, manifest: Manifest) -> bool:

@@ -54,6 +54,8 @@ SELECT 1 AS place, 'crawl' AS stage, coalesce(error, 'fetched, status ' || statu
        concat_ws(' ', crawl, fetched_at::VARCHAR, warc_path, '@', warc_offset) AS detail
 FROM pages WHERE url = page_url OR final_url = page_url
 UNION ALL
+SELECT 1, 'crawl', verdict || ' by ' || rule, detail FROM urls WHERE url = page_url AND rule IS NOT NULL
+UNION ALL
 SELECT 2, 'extract', 'document ' || doc_id, concat_ws(' ', n_words, 'words,', language, round(language_score, 3), title)
 FROM documents WHERE doc_id IN (SELECT doc_id FROM named)
 UNION ALL

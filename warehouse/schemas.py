@@ -18,7 +18,7 @@ _text, _int, _real, _time = pa.string(), pa.int64(), pa.float64(), pa.timestamp(
 PAGES = pa.schema(
     [
         _field("url", _text, "the URL asked for", nullable=False),
-        _field("final_url", _text, "the URL that answered, after redirects"),
+        _field("final_url", _text, "the same, or for a redirect where it leads"),
         _field("status", pa.int32(), "HTTP status, null where nothing answered"),
         _field("fetched_at", _time, "when the answer arrived"),
         _field("content_type", _text, "the Content-Type header"),
@@ -27,9 +27,56 @@ PAGES = pa.schema(
         _field("referrer", _text, "the page whose link was followed"),
         _field("crawl", _text, "the crawl's name and sequence number"),
         _field("warc_path", _text, "the archive file, below the store"),
+        _field("warc_offset", _int, "byte offset of the response or revisit record in it"),
+        _field("digest", _text, "SHA-256 of the body without its content coding; of a page that is kept"),
+        _field("error", _text, "why there is no answer, or why it is not kept: a network error, or a rule"),
+        _field("record", _text, "response, or revisit where the page was the same as the last time"),
+        _field("etag", _text, "the ETag header"),
+        _field("last_modified", _text, "the Last-Modified header"),
+        _field("seconds", _real, "from the request to the end of the answer"),
+    ]
+)
+
+URLS = pa.schema(
+    [
+        _field("url", _text, "a URL that the crawl knows, in canonical form", nullable=False),
+        _field("host", _text, "its host, with the port where it is not the scheme's"),
+        _field("verdict", _text, "kept, removed or failed", nullable=False),
+        _field("rule", _text, "what removed it, or why it failed, or why it was not asked anew"),
+        _field("detail", _text, "more about that"),
+        _field("depth", pa.int32(), "links from a seed"),
+        _field("hops", pa.int32(), "redirects that led to it"),
+        _field("referrer", _text, "the page whose link was followed"),
+        _field("priority", _real, "the highest is fetched first"),
+        _field("final_url", _text, "the same, or for a redirect where it leads"),
+        _field("status", pa.int32(), "HTTP status of the last answer"),
+        _field("content_type", _text, "the Content-Type header"),
+        _field("body_bytes", _int, "bytes of the body as transferred"),
+        _field("digest", _text, "SHA-256 of the body without its content coding"),
+        _field("warc_path", _text, "the archive file that holds the body, maybe of an earlier crawl"),
         _field("warc_offset", _int, "byte offset of the response record in it"),
-        _field("digest", _text, "SHA-256 of the body"),
-        _field("error", _text, "why there is no answer: a network error, or the rule that forbade the request"),
+        _field("etag", _text, "the ETag header"),
+        _field("last_modified", _text, "the Last-Modified header"),
+        _field("visited_at", _time, "when it was last asked for"),
+        _field("changed_at", _time, "when it was first seen as it is"),
+        _field("next_visit_at", _time, "from when on a crawl looks at it again"),
+        _field("visits", pa.int32(), "how often it was asked for"),
+        _field("changes", pa.int32(), "how often it had changed"),
+        _field("crawl", _text, "the crawl's name and sequence number"),
+        _field("bucket", _int, "a number from the URL alone, by which pages are dealt to parts"),
+    ]
+)
+
+HOSTS = pa.schema(
+    [
+        _field("host", _text, "a host that was asked", nullable=False),
+        _field("pages", _int, "fetches from it"),
+        _field("bytes", _int, "bytes of their bodies"),
+        _field("robots_status", pa.int32(), "HTTP status of its robots.txt, null where there was none to be had"),
+        _field("robots_txt", _text, "its robots.txt as last read"),
+        _field("soft_404", pa.bool_(), "it answers pages that cannot be as if they were"),
+        _field("left_alone", _text, "why it was not asked any more"),
+        _field("crawl", _text, "the crawl's name and sequence number"),
     ]
 )
 
@@ -233,6 +280,8 @@ RUNS = pa.schema(
 # The stored tables that a stage writes as <table>/<part>.parquet, by the name of the table.
 STORED: dict[str, pa.Schema] = {
     "pages": PAGES,
+    "urls": URLS,
+    "hosts": HOSTS,
     "documents": DOCUMENTS,
     "decisions": DECISIONS,
     "signatures": SIGNATURES,

@@ -146,6 +146,19 @@ class Store:
                 else:
                     shutil.rmtree(temporary.parent, ignore_errors=True)
 
+    def adopt(self, path: str, local: Path) -> None:
+        """Commits a finished file of the scratch folder as ``path``, without a copy where the store is local."""
+        with _clear_errors(self.url):
+            _fsync(local)
+            if self._root is not None:
+                target = self._root / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(local, target)
+                _fsync(target.parent)
+            else:
+                self.filesystem.put_file(str(local), self.address(path))
+                local.unlink()
+
     def write_bytes(self, path: str, content: bytes) -> None:
         """Commits a small file."""
         with self.writing(path) as temporary:

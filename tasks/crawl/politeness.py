@@ -1,37 +1,93 @@
-"""What the crawler may do: robots.txt as RFC 9309 reads it."""
+"""How gently a host is asked: one place for delays, autothrottle, Crawl-delay, Retry-After and back-off."""
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import urlsplit
+import random
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
-from scrapy.downloadermiddlewares.robotstxt import RobotsTxtMiddleware
-from scrapy.http import Request, Response
-from scrapy.utils.misc import build_from_crawler
+from tasks.crawl.settings import CrawlSettings
 
-FIRST_CLIENT_ERROR, FIRST_SERVER_ERROR = 400, 500
-FORBID_ALL = b"User-agent: *\nDisallow: /\n"
+TOO_MANY_REQUESTS, UNAVAILABLE = 429, 503
+OVERLOADED = (TOO_MANY_REQUESTS, UNAVAILABLE)
 
 
-class RobotsMiddleware(RobotsTxtMiddleware):  # type: ignore[misc]
-    """robots.txt by RFC 9309, section 2.3.1: 4xx allows everything, 5xx and silence forbid everything.
+@dataclass
+class Pace:
+    """When a host may be asked again. Times are seconds since the epoch, so that they outlive the process."""
 
-    Scrapy's own reads rules out of error pages, takes silence for leave, and where several requests wait for one
-    robots.txt gives its rules to the first of them only.
-    """
+    settings: CrawlSettings
+    latency_delay: float = 0.0  # what autothrottle adds
+    crawl_delay: float = 0.0  # what robots.txt asks for
+    not_before: float = 0.0  # what a refusal asked for
+    refusals: int = 0  # in a row
+    next_at: float = 0.0
 
-    async def robot_parser(self, request: Request) -> Any:
-        await super().robot_parser(request)
-        return self._parsers[urlsplit(request.url).netloc]
+    @property
+    def delay(self) -> float:
+        """Seconds between two requests."""
+        return max(self.settings.delay_s, self.crawl_delay, self.latency_delay)
 
-    async def _parse_robots(self, response: Response, netloc: str, request: Request) -> None:
-        if response.status >= FIRST_SERVER_ERROR:
-            response = response.replace(body=FORBID_ALL)
-        elif response.status >= FIRST_CLIENT_ERROR:
-            response = response.replace(body=b"")
-        await super()._parse_robots(response, netloc, request)
+    @property
+    def connections(self) -> int:
+        """Requests under way at once: one where the site asks for a delay."""
+        return 1 if self.crawl_delay else self.settings.requests_per_host
 
-    def _robots_error(self, exc: Exception, netloc: str) -> None:
-        waiting = self._parsers[netloc]
-        self._parsers[netloc] = build_from_crawler(self._parserimpl, self.crawler, FORBID_ALL)
-        waiting.callback(self._parsers[netloc])
+    def ready_at(self) -> float:
+        """When the next request may leave."""
+        return max(self.next_at, self.not_before)
+
+    def sent(self, now: float) -> None:
+        """A request leaves."""
+        self.next_at = now + self.delay
+
+    def answered(self, latency: float, fine: bool) -> None:
+        """An answer came after ``latency`` seconds. Ends the back-off; slows down or speeds up with the host.
+
+        The rule is that of Scrapy's AutoThrottle: aim at one request in the host's hands at a time, approach it by
+        halves, and never speed up on an error.
+        """
+        if fine:
+            self.refusals, self.not_before = 0, 0.0
+        if self.settings.autothrottle:
+            target = latency / self.settings.requests_per_host
+            wanted = max(target, (self.latency_delay + target) / 2)
+            if fine or wanted > self.latency_delay:
+                self.latency_delay = min(wanted, self.settings.max_wait_s)
+
+    def refused(self, now: float, retry_after: str | None = None) -> None:
+        """The host wants to be left alone: as long as it says, else twice as long as the last time, with jitter.
+
+        Requests that were under way when it first said so do not count again.
+        """
+        self.refusals += now >= self.not_before
+        wait = seconds_of_retry_after(retry_after, now) if retry_after else None
+        if wait is None:
+            doubled = self.settings.backoff_s * 2.0 ** min(self.refusals - 1, 40)
+            wait = min(doubled, self.settings.max_wait_s) * random.uniform(0.75, 1.25)
+        self.not_before = max(self.not_before, now + wait)
+
+    def exhausted(self, now: float) -> str | None:
+        """Why the host is left alone for the rest of the crawl, or None."""
+        if self.refusals >= self.settings.patience:
+            return f"it refused {self.refusals} times in a row"
+        longest = 1.25 * self.settings.max_wait_s
+        if self.not_before - now > longest:
+            return f"it asked for {self.not_before - now:.0f} s, more than max_wait_s"
+        if self.crawl_delay > longest:
+            return f"its Crawl-delay of {self.crawl_delay:g} s is more than max_wait_s"
+        return None
+
+
+def seconds_of_retry_after(value: str, now: float) -> float | None:
+    """The seconds to wait that a Retry-After header means (RFC 9110, section 10.2.3: seconds, or a date)."""
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return float(min(int(value[:12]), 10**9))
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now)
+

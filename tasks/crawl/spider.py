@@ -1,4 +1,4 @@
-"""The crawler's process: Scrapy with the durable frontier as its scheduler.
+"""The crawler's process: Scrapy as the engine, the durable frontier as its scheduler.
 
 Run as ``python -m tasks.crawl.spider JOB.json``; prints one JSON object of progress a line.
 """
@@ -6,260 +6,206 @@ Run as ``python -m tasks.crawl.spider JOB.json``; prints one JSON object of prog
 from __future__ import annotations
 
 import argparse
+import asyncio
+import datetime
+import logging
 import os
 import sys
 import time
-from collections import deque
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
 import scrapy
-from pydantic import BaseModel
-from scrapy.core.scheduler import BaseScheduler
-from scrapy.crawler import Crawler, CrawlerProcess
-from scrapy.downloadermiddlewares.robotstxt import RobotsTxtMiddleware
-from scrapy.exceptions import CloseSpider, IgnoreRequest
-from scrapy.http import HtmlResponse, Request, Response
+from scrapy.crawler import CrawlerProcess
+from scrapy.exceptions import (
+    CannotResolveHostError,
+    DownloadCancelledError,
+    DownloadConnectionRefusedError,
+    DownloadTimeoutError,
+)
+from scrapy.http import Request, Response
 
-from tasks.crawl.archive import Archive, Fetch
-from tasks.crawl.frontier import Frontier, Link
-from tasks.crawl.politeness import RobotsMiddleware
+from tasks.crawl.archive import Exchange, Headers
+from tasks.crawl.crawl import Crawl, Job
+from tasks.crawl.frontier import Claim
+from tasks.crawl.guard import SETTINGS_KEY, AddressRefused, GuardedResolver
+from tasks.crawl.politeness import OVERLOADED
+from tasks.crawl.scheduler import PAGE, PROBE, ROBOTS, FrontierScheduler, Host
+from tasks.crawl.scope import Refusal
 from tasks.crawl.settings import CrawlSettings
+from tasks.crawl.visit import REDIRECTS, Visit, forbidden, soft_404_of, unanswered, visit_of
 from tasks.process import PARENT_VARIABLE, die_with_parent, emit
-from tasks.urls import canonical_url, domain_of
-from warehouse.artifact import Ref
-from warehouse.store import Store
+from tasks.urls import canonical_url
 
-CLAIM_AT_ONCE = 64
-PROGRESS_SECONDS = 0.5
-
-
-class Job(BaseModel):
-    """What the crawler's process needs to know."""
-
-    store: str
-    ref: Ref
-    crawl: str
-    settings: CrawlSettings
-    frontier: Path
+FINISHED = "finished"
+log = logging.getLogger("gristmill.crawl")
+SILENCE = (CannotResolveHostError, DownloadConnectionRefusedError, DownloadTimeoutError)
 
 
-class Crawl:
-    """The state that scheduler and spider share: the frontier, the archive, and the batch being filled."""
-
-    def __init__(self, job: Job) -> None:
-        self.job, self.settings = job, job.settings
-        self.frontier = Frontier(job.frontier)
-        self.archive = Archive(Store(job.store), job.ref, job.crawl, job.settings.user_agent)
-        self._recover()
-        self.hosts = {domain_of(seed) for seed in self.settings.seeds}
-        self.frontier.add(Link(seed, 0, None) for seed in self.settings.seeds)
-        self._last_commit = self._last_progress = time.monotonic()
-        self.done, self.known = self.frontier.counts()
-        self.fault: Exception | None = None
-
-    def _recover(self) -> None:
-        """Tells the frontier of batches that were committed just before a kill."""
-        for batch in self.archive.committed():
-            if batch not in self.frontier.batches():
-                self.frontier.complete(batch, self.archive.urls(batch))
-
-    def record(self, fetch: Fetch, links: list[Link]) -> None:
-        """Keeps a fetch and its out-links; commits the batch when it is full."""
-        self.frontier.add(links)  # durable before the batch can be: a page that is done has its links stored
-        self.archive.add(fetch)
-        now = time.monotonic()
-        full = len(self.archive.fetches) >= self.settings.batch_pages or self.archive.bytes >= self.settings.batch_bytes
-        if full or now - self._last_commit > self.settings.batch_seconds:
-            self.commit()
-        if now - self._last_progress > PROGRESS_SECONDS:
-            self._progress()
-
-    def commit(self) -> None:
-        """Makes the batch durable, then its URLs done."""
-        if self.archive.fetches:
-            self.frontier.complete(*self.archive.commit())
-        self._last_commit = time.monotonic()
-        self._progress()
-
-    def _progress(self) -> None:
-        self._last_progress = time.monotonic()
-        self.done, self.known = self.frontier.counts()
-        emit(done=self.done + len(self.archive.fetches), known=self.known)
-
-    def allows(self, url: str, depth: int) -> bool:
-        """Whether a link is within the crawl's scope."""
-        return domain_of(url) in self.hosts and depth <= self.settings.max_depth
-
-
-def _crawl_of(crawler: Crawler) -> Crawl:
-    assert isinstance(crawler.spider, SiteSpider)
-    return crawler.spider.crawl
-
-
-class FrontierScheduler(BaseScheduler):  # type: ignore[misc] # Scrapy is not typed here
-    """Scrapy's scheduler interface over the frontier; redirects and retries wait in memory."""
-
-    def __init__(self, crawl: Crawl) -> None:
-        self._crawl = crawl
-        self._claimed: deque[Link] = deque()
-        self._again: deque[Request] = deque()
-        self._handed_out, _ = crawl.frontier.counts()
-
-    @classmethod
-    def from_crawler(cls, crawler: Crawler) -> FrontierScheduler:
-        """Scrapy's constructor."""
-        return cls(_crawl_of(crawler))
-
-    def open(self, spider: Any) -> None:
-        """Remembers whose methods answer the requests."""
-        self._spider = spider
-
-    def has_pending_requests(self) -> bool:
-        """Whether any URL is left within the page budget."""
-        return bool(self._again or self._fill())
-
-    def enqueue_request(self, request: Request) -> bool:
-        """Takes a redirect or a retry of a request under way."""
-        self._again.append(request)
-        return True
-
-    def next_request(self) -> Request | None:
-        """The next request, or None where nothing is ready."""
-        if self._again:
-            return self._again.popleft()
-        if not self._fill():
-            return None
-        link = self._claimed.popleft()
-        self._handed_out += 1
-        return Request(link.url, callback=self._spider.parse, errback=self._spider.failed, meta={"link": link})
-
-    def _fill(self) -> bool:
-        room = self._crawl.settings.max_pages - self._handed_out - len(self._claimed)
-        if not self._claimed and room > 0:
-            self._claimed.extend(self._crawl.frontier.claim(min(CLAIM_AT_ONCE, room)))
-        return bool(self._claimed)
-
-
-class ScopeMiddleware:
-    """Refuses a redirect that leaves the crawl's hosts."""
-
-    def __init__(self, crawl: Crawl) -> None:
-        self._crawl = crawl
-
-    @classmethod
-    def from_crawler(cls, crawler: Crawler) -> ScopeMiddleware:
-        """Scrapy's constructor."""
-        return cls(_crawl_of(crawler))
-
-    def process_request(self, request: Request) -> None:
-        """Raises IgnoreRequest outside of the scope."""
-        if "link" in request.meta and not self._crawl.allows(canonical_url(request.url), 0):
-            raise IgnoreRequest("redirect out of scope")
-
-
-class SiteSpider(scrapy.Spider):  # type: ignore[misc]
-    """Archives every page that it is handed and gives its links to the frontier."""
+class SiteSpider(scrapy.Spider):  # type: ignore[misc] # Scrapy is not typed here
+    """Gives every answer to the crawl."""
 
     name = "gristmill"
     custom_settings: dict[str, Any] = {}  # noqa: RUF012 (Scrapy's own declaration)
+    scheduler: FrontierScheduler
 
     def __init__(self, crawl: Crawl) -> None:
         super().__init__()
         self.crawl = crawl
+        self.fault: Exception | None = None
+        self.reason = ""
 
     async def start(self) -> Any:
         """The frontier holds the seeds: nothing to start here."""
         return
         yield
 
-    def parse(self, response: Response, **_: Any) -> None:
-        """Keeps an answer of any status."""
-        assert response.request is not None
-        link: Link = response.meta["link"]
-        fetch = Fetch(
-            link.url,
-            link.depth,
-            link.referrer,
-            final_url=canonical_url(response.url),
-            status=response.status,
-            request_headers=_headers(response.request.headers),
-            response_headers=_headers(response.headers),
-            body=response.body,
-        )
-        links = _links(response, link.depth + 1, self.crawl) if isinstance(response, HtmlResponse) else []
-        self._keep(fetch, links)
-
-    def _keep(self, fetch: Fetch, links: list[Link]) -> None:
-        """Records a fetch; a fault of the store ends the crawl, since Scrapy would log it and go on."""
-        try:
-            self.crawl.record(fetch, links)
-        except Exception as error:
-            self.crawl.fault = self.crawl.fault or error
-            raise CloseSpider("the store failed") from error
+    def parse(self, response: Response, **_: Any) -> Request | None:
+        """Takes an answer of any status."""
+        return self._dealing(response.request, lambda: self._answered(response))
 
     def failed(self, failure: Any) -> None:
-        """Keeps a request that had no answer, with the reason."""
-        link: Link = failure.request.meta["link"]
-        if failure.check(IgnoreRequest):
-            reason = str(failure.value)
-            error = "robots.txt forbids it" if "robots" in reason.lower() else reason or "refused"
-        else:
-            error = f"{failure.type.__name__}: {str(failure.value).strip() or failure.type.__doc__}"
-        self._keep(Fetch(link.url, link.depth, link.referrer, error=" ".join(error.split())[:500]), [])
+        """Takes a request that had no answer."""
+        self._dealing(failure.request, lambda: self._unanswered(failure))
 
     def closed(self, reason: str) -> None:
-        """Commits the last batch."""
+        """Commits the archive's last file where all is done."""
+        self.reason = reason
+        if reason == FINISHED and self.fault is None:
+            self.guarded(self.crawl.archive.finish)
+
+    def _dealing(self, request: Request, deal: Any) -> Request | None:
+        """Deals with the end of a request, then lets its host go on; a fault of the store ends the crawl."""
+        again: Request | None = self.guarded(deal)
+        if again is None:
+            self.guarded(lambda: self.scheduler.finished(request.meta["host"], request.meta["kind"]))
+        return again
+
+    def guarded(self, work: Any) -> Any:
+        """Scrapy would log an error and go on; here it stops the crawl, which goes on when it is run again."""
+        if self.fault is not None:
+            return None
         try:
-            self.crawl.commit()
+            return work()
         except Exception as error:
-            self.crawl.fault = self.crawl.fault or error
+            self.fault = error
+            log.error("the crawl stops", exc_info=error)
+            asyncio.get_running_loop().create_task(self.crawler.engine.close_spider_async(reason="fault"))
+            return None
+
+    def _answered(self, response: Response) -> Request | None:
+        request = response.request
+        assert request is not None
+        host: Host = request.meta["host"]
+        exchange = _exchange(response)
+        overloaded = exchange.status in OVERLOADED
+        host.pace.answered(exchange.seconds, fine=not overloaded and exchange.status < 500)
+        host.bytes += len(exchange.body)
+        if request.meta["kind"] == ROBOTS:
+            return self._robots(exchange, host, request)
+        if request.meta["kind"] == PROBE:
+            self.scheduler.probed(host, soft_404_of(exchange, self.crawl.settings))
+            return None
+        claim: Claim = request.meta["claim"]
+        visit = visit_of(claim, exchange, self.crawl.settings, host.soft_404 or 0)
+        if overloaded:
+            self.scheduler.refused(host, response.headers.get("Retry-After", b"").decode("latin-1"))
+        self._settle(claim, exchange, visit, self.crawl.settings.patience if overloaded else self.crawl.settings.retries)
+        return None
+
+    def _robots(self, exchange: Exchange, host: Host, request: Request) -> Request | None:
+        location = dict((name.lower(), value) for name, value in exchange.response_headers).get("location")
+        if exchange.status in REDIRECTS and location:
+            again = self.scheduler.follow_robots(request, urljoin(exchange.url, location))
+            if again is not None:
+                return again
+        self.crawl.archive.append(exchange)
+        self.scheduler.robots_known(host, exchange.status, exchange.body, exchange.url)
+        return None
+
+    def _unanswered(self, failure: Any) -> None:
+        request: Request = failure.request
+        host: Host = request.meta["host"]
+        refused = _cause(failure.value, AddressRefused)
+        reason = str(refused) if refused else f"{failure.type.__name__}: {str(failure.value).strip() or failure.type.__doc__}"
+        reason = " ".join(reason.split())[:300]
+        if request.meta["kind"] == ROBOTS:
+            self.scheduler.robots_failed(host, reason, final=refused is not None)
+        elif request.meta["kind"] == PROBE:
+            self.scheduler.probed(host, 0)
+        elif refused is not None:
+            self.crawl.record(request.meta["claim"], None, forbidden("address refused", reason))
+        else:
+            if failure.check(*SILENCE):
+                self.scheduler.refused(host, None)
+            visit = unanswered(request.meta["claim"], reason, time.time())
+            if failure.check(DownloadCancelledError):
+                visit = Visit("failed", Refusal("body", reason), {})
+            else:
+                visit.retry = reason
+            self._settle(request.meta["claim"], None, visit, self.crawl.settings.retries)
+
+    def _settle(self, claim: Claim, exchange: Exchange | None, visit: Visit, tries: int) -> None:
+        if visit.retry is not None and claim.attempts < tries:
+            wait = self.crawl.settings.backoff_s * 2.0 ** min(claim.attempts, 20)
+            with self.crawl.frontier.transaction():
+                self.crawl.frontier.put_back(claim, claim.attempts + 1, time.time() + min(wait, self.crawl.settings.max_wait_s))
+        else:
+            self.crawl.record(claim, exchange, visit)
 
 
-def _headers(headers: Any) -> list[tuple[str, str]]:
+def _exchange(response: Response) -> Exchange:
+    assert response.request is not None
+    return Exchange(
+        url=canonical_url(response.url),
+        status=response.status,
+        reason="",
+        request_headers=_headers(response.request.headers),
+        response_headers=_headers(response.headers),
+        body=response.body,
+        fetched_at=datetime.datetime.now(datetime.UTC),
+        seconds=time.time() - response.meta["sent"],
+        truncated="dataloss" in response.flags,
+    )
+
+
+def _headers(headers: Any) -> Headers:
     return [(name.decode("latin-1"), value.decode("latin-1")) for name, values in headers.items() for value in values]
 
 
-def _links(response: HtmlResponse, depth: int, crawl: Crawl) -> list[Link]:
-    """The page's links within scope, in canonical form, once each."""
-    try:
-        base = urljoin(response.url, response.xpath("//base/@href").get(default=""))
-    except ValueError:
-        base = response.url
-    found: dict[str, Link] = {}
-    for href in response.xpath("//a[not(contains(concat(' ', @rel, ' '), ' nofollow '))]/@href").getall():
-        try:
-            url = canonical_url(urljoin(base, href.strip()))
-        except ValueError:
-            continue  # mailto:, javascript: and what no parser can read
-        if url not in found and crawl.allows(url, depth):
-            found[url] = Link(url, depth, canonical_url(response.url))
-    return list(found.values())
+def _cause(error: BaseException | None, kind: type[BaseException]) -> BaseException | None:
+    """The first error of a kind among an error and its causes."""
+    while error is not None and not isinstance(error, kind):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def scrapy_settings(settings: CrawlSettings) -> dict[str, Any]:
-    """Our settings in Scrapy's words."""
+    """Our settings in Scrapy's words. None of its middlewares: scope, robots, redirects and retries are the crawl's own."""
     return {
         "SCHEDULER": FrontierScheduler,
         "DUPEFILTER_CLASS": "scrapy.dupefilters.BaseDupeFilter",
-        "DOWNLOADER_MIDDLEWARES": {ScopeMiddleware: 50, RobotsMiddleware: 100, RobotsTxtMiddleware: None},
-        "USER_AGENT": settings.user_agent,
-        "ROBOTSTXT_OBEY": settings.obey_robots,
-        "DOWNLOAD_DELAY": settings.delay_s,
-        "CONCURRENT_REQUESTS": max(16, settings.requests_per_host),
-        "CONCURRENT_REQUESTS_PER_DOMAIN": settings.requests_per_host,
-        "AUTOTHROTTLE_ENABLED": settings.autothrottle,
-        "AUTOTHROTTLE_START_DELAY": settings.delay_s,
+        "TWISTED_DNS_RESOLVER": GuardedResolver,
+        SETTINGS_KEY: settings.model_dump_json(),
+        "DOWNLOADER_MIDDLEWARES_BASE": {"scrapy.downloadermiddlewares.useragent.UserAgentMiddleware": 500},
+        "SPIDER_MIDDLEWARES_BASE": {},
+        "EXTENSIONS_BASE": {},
+        "DOWNLOAD_HANDLERS": {scheme: None for scheme in ("data", "file", "ftp", "s3")},
+        "USER_AGENT": settings.full_user_agent,
+        "CONCURRENT_ITEMS": 1,  # Scrapy starts so many tasks for every answer, and there are no items
+        "DOWNLOAD_DELAY": 0,
+        "CONCURRENT_REQUESTS": settings.concurrent_requests,
+        "CONCURRENT_REQUESTS_PER_DOMAIN": settings.concurrent_requests,
         "DOWNLOAD_TIMEOUT": settings.timeout_s,
-        "RETRY_TIMES": settings.retries,
         "DOWNLOAD_MAXSIZE": settings.max_page_bytes,
+        "DOWNLOAD_WARNSIZE": 0,
+        "DOWNLOAD_FAIL_ON_DATALOSS": False,
+        "REDIRECT_ENABLED": False,
         "COOKIES_ENABLED": False,
         "TELNETCONSOLE_ENABLED": False,
         "COMPRESSION_ENABLED": False,  # the archive keeps the bytes that the server sent
-        "HTTPERROR_ALLOW_ALL": True,
         "LOG_LEVEL": "WARNING",
-        "LOGSTATS_INTERVAL": 0,
     }
 
 
@@ -271,11 +217,16 @@ def main() -> int:
     die_with_parent(int(os.environ[PARENT_VARIABLE]) if PARENT_VARIABLE in os.environ else None)
     crawl = Crawl(job)
     process = CrawlerProcess(scrapy_settings(job.settings))
-    process.crawl(SiteSpider, crawl)
+    crawler = process.create_crawler(SiteSpider)
+    process.crawl(crawler, crawl)
     process.start()
     crawl.frontier.close()
-    if crawl.fault is not None:
-        emit(error=f"the crawl stopped: {crawl.fault}")
+    spider: SiteSpider = crawler.spider
+    if spider.fault is not None:
+        emit(error=f"the crawl stopped: {spider.fault}")
+        return 1
+    if spider.reason != FINISHED:
+        emit(error="the crawl was stopped: run the same command again and it goes on where it was")
         return 1
     return 0
 

@@ -9,82 +9,95 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tasks.crawl.crawl import Job
+from tasks.crawl.frontier import Frontier
+from tasks.crawl.history import hosts_table, urls_table
 from tasks.crawl.settings import CrawlSettings
-from tasks.crawl.spider import Job
 from tasks.process import events
 from tasks.stage import Input, Made, Report, Stage
 from warehouse.artifact import Counts, FileRecord, Manifest, PartWriter, Ref, complete, read_manifest
 from warehouse.errors import GristmillError
 from warehouse.log import runs
+from warehouse.schemas import URLS
 from warehouse.store import Store, sha256_of
 
-OK = 200
+PREVIOUS = "previous"
 
 
 class Crawl(Stage):
     """One numbered crawl of one source."""
 
     name = "crawl"
-    version = 1
+    version = 2
     in_worker = False
     settings: CrawlSettings
 
-    def __init__(self, store: Store, settings: CrawlSettings, source: str, sequence: int) -> None:
-        super().__init__(store, settings, {}, source)
+    def __init__(
+        self, store: Store, settings: CrawlSettings, source: str, sequence: int, previous: str | None = None
+    ) -> None:
+        super().__init__(store, settings, _previous(previous), source)
         self.sequence = sequence
 
     @property
     def identity(self) -> dict[str, Any]:
         return {**self.settings.identity(), "sequence": self.sequence}
 
+    @property
+    def crawl(self) -> str:
+        """The crawl's name and number, as rows and archive files carry it."""
+        return f"{self.subject}-{self.sequence:04d}"
+
     def plan(self) -> Sequence[str]:
         return ["archive"]
 
     def make(self, part: str, writer: PartWriter, report: Report) -> Made:
-        """Runs the crawler until its frontier is empty, then takes its batches as the part's files."""
+        """Runs the crawler until its frontier is empty, then takes its files and writes what it knows of every URL."""
         scratch = self.store.scratch("crawl", self.ref.key)
-        frontier = scratch / "frontier.sqlite"
-        if not frontier.exists():
-            self._forget_batches()
-        job = scratch / "job.json"
-        job.write_text(
-            Job(
-                store=self.store.url,
-                ref=self.ref,
-                crawl=f"{self.subject}-{self.sequence:04d}",
-                settings=self.settings,
-                frontier=frontier,
-            ).model_dump_json()
+        previous = self.inputs.get(PREVIOUS)
+        job = Job(
+            store=self.store.url,
+            ref=self.ref,
+            crawl=self.crawl,
+            settings=self.settings,
+            scratch=scratch,
+            previous=previous.ref if previous else None,
         )
-        for event in events([sys.executable, "-m", "tasks.crawl.spider", str(job)], scratch / "crawl.log"):
-            report.progress(self, event["done"], event["known"], f"{event['done']:,} of {event['known']:,} known URLs")
-        pages = self._pages()
-        if not pc.any(pc.equal(pages["status"], OK)).as_py():
-            self._start_over(scratch)
-            reason = (
-                next((error for error in pages["error"].to_pylist() if error), None) or f"status {pages['status'][0]}"
-            )
-            raise GristmillError(
-                f"no page of the source {self.subject} could be fetched from {', '.join(self.settings.seeds)} "
-                f"({reason}): check its seeds and that the site is up, then run the same command again"
-            )
-        writer.files.extend(self._batch_files())
-        return made_of(pages)
+        if not job.frontier.exists():
+            self._forget_files()
+        (scratch / "job.json").write_text(job.model_dump_json())
+        command = [sys.executable, "-m", "tasks.crawl.spider", str(scratch / "job.json")]
+        for event in events(command, scratch / "crawl.log"):
+            if "done" in event:
+                report.progress(self, event["done"], event["known"], f"{event['done']:,} of {event['known']:,} URLs")
+        frontier = Frontier(job.frontier)
+        try:
+            self._check_any_page(frontier, scratch)
+            writer.files.extend(self._archive_files())
+            writer.batches("urls", URLS, urls_table(frontier, self.crawl))
+            writer.table("hosts", hosts_table(frontier, self.crawl))
+            return made_of(frontier)
+        finally:
+            frontier.close()
 
     def committed(self) -> None:
         shutil.rmtree(self.store.scratch("crawl", self.ref.key), ignore_errors=True)
 
-    def _pages(self) -> pa.Table:
-        folder = f"{self.ref.folder}/pages"
-        return pa.concat_tables(
-            [pq.read_table(self.store.local_copy(f"{folder}/{name}")) for name in self.store.names(folder)]
+    def _check_any_page(self, frontier: Frontier, scratch: Path) -> None:
+        """Raises GristmillError where nothing at all was fetched, and lets the next run start over."""
+        if frontier.first("SELECT 1 FROM urls WHERE verdict = 'kept' LIMIT 1"):
+            return
+        found = frontier.first("SELECT rule, detail FROM urls WHERE rule IS NOT NULL AND depth = 0 ORDER BY id LIMIT 1")
+        reason = (found["detail"] or found["rule"]) if found else "no answer"
+        self._forget_files()
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise GristmillError(
+            f"no page of the source {self.subject} could be fetched from {', '.join(self.settings.seeds) or 'its links'} "
+            f"({reason}): check its seeds and that the site is up, then run the same command again"
         )
 
-    def _batch_files(self) -> list[FileRecord]:
+    def _archive_files(self) -> list[FileRecord]:
         files = []
         for table in ("pages", "warc"):
             for name in self.store.names(f"{self.ref.folder}/{table}"):
@@ -95,46 +108,40 @@ class Crawl(Stage):
                 )
         return files
 
-    def _forget_batches(self) -> None:
-        """Batches without their frontier cannot be continued: the links of their pages are gone."""
+    def _forget_files(self) -> None:
+        """Files without their frontier cannot be continued: the links of their pages are gone."""
         for table in ("pages", "warc"):
             for name in self.store.names(f"{self.ref.folder}/{table}"):
                 self.store.delete(f"{self.ref.folder}/{table}/{name}")
 
-    def _start_over(self, scratch: Path) -> None:
-        self._forget_batches()
-        shutil.rmtree(scratch, ignore_errors=True)
 
+def made_of(frontier: Frontier) -> Made:
+    """Counts, funnel and content digest of a crawl.
 
-def made_of(pages: pa.Table) -> Made:
-    """Counts, funnel and content digest of a crawl's pages.
-
-    The content digest covers what was served (URL, type, bytes), not when or how: two crawls that fetched the
+    The content digest covers what was served (URL, type, bytes), not when or how: two crawls that found the
     same bytes have the same one, and everything after the crawl has the same keys.
     """
-    forbidden = pc.sum(pc.fill_null(pc.starts_with(pages["error"], "robots.txt"), False)).as_py() or 0
-    failed = (pages.num_rows - pages["error"].null_count) - forbidden
-    kept_mask = pc.fill_null(pc.equal(pages["status"], OK), False)
-    kept = pages.filter(kept_mask)
-    other_status = pages.num_rows - forbidden - failed - kept.num_rows
-    lines = sorted(
-        {
-            f"{row['url']}\t{row['final_url']}\t{row['content_type']}\t{row['digest']}"
-            for row in kept.select(["url", "final_url", "content_type", "digest"]).to_pylist()
-        }
-    )
-    size = pc.sum(pages["body_bytes"]).as_py() or 0
-    lost = size - (pc.sum(kept["body_bytes"]).as_py() or 0)
+    taken = "coalesce(verdict, 'removed') AS verdict, coalesce(rule, 'not reached') AS rule"
+    funnel, removed, failed = {}, 0, 0
+    for row in frontier.rows(
+        f"SELECT {taken}, count(*) AS n, coalesce(sum(body_bytes), 0) AS bytes FROM urls "
+        "WHERE verdict IS NOT 'kept' GROUP BY 1, 2 ORDER BY 1 DESC, 2"
+    ):
+        removed, failed = removed + row["n"] * (row["verdict"] == "removed"), failed + row["n"] * (row["verdict"] == "failed")
+        funnel[row["rule"]] = [row["n"], row["bytes"]]
+    digest, kept, size = hashlib.sha256(), 0, 0
+    query = "SELECT url, content_type, digest, body_bytes FROM urls WHERE verdict = 'kept' ORDER BY url"
+    for row in frontier.rows(query):
+        digest.update(f"{row['url']}\t{row['content_type']}\t{row['digest']}\n".encode())
+        kept, size = kept + 1, size + row["body_bytes"]
     return Made(
-        counts=Counts(documents_in=pages.num_rows, kept=kept.num_rows, removed=forbidden + other_status, failed=failed),
+        counts=Counts(documents_in=kept + removed + failed, kept=kept, removed=removed, failed=failed),
         statistics={
-            "content_digest": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
-            "bytes_in": size,
-            "funnel": {
-                "robots.txt": [forbidden, 0],
-                "status other than 200": [other_status, lost],
-                "no answer": [failed, 0],
-            },
+            "content_digest": digest.hexdigest(),
+            "bytes_in": size + sum(taken[1] for taken in funnel.values()),
+            "bytes_kept": size,
+            "fetched": frontier.fact("fetched"),
+            "funnel": funnel,
         },
     )
 
@@ -158,9 +165,15 @@ def crawl_to_use(store: Store, settings: CrawlSettings, source: str, fresh: bool
     if fresh:  # one that a killed run finished and never showed is this run's
         shown = {key for record in runs(store) for key in record.stages.get(Crawl.name, [])}
         same = [manifest for manifest in same if manifest.key not in shown]
-    if same:
-        return Crawl(store, settings, source, int(same[-1].settings["sequence"]))
-    return Crawl(store, settings, source, int(known[-1].settings["sequence"]) + 1 if known else 1)
+    chosen = same[-1] if same else None
+    number = int(chosen.settings["sequence"]) if chosen else int(known[-1].settings["sequence"]) + 1 if known else 1
+    before = [manifest.key for manifest in known if complete(store, manifest.ref)]
+    previous = chosen.inputs.get(PREVIOUS) if chosen else before[-1] if before else None
+    return Crawl(store, settings, source, number, previous)
+
+
+def _previous(key: str | None) -> dict[str, Input]:
+    return {PREVIOUS: Input.of(Ref(stage=Crawl.name, key=key))} if key else {}
 
 
 def content_input(manifest: Manifest) -> Input:

@@ -1,0 +1,56 @@
+"""Where requests may go: every address is judged after its name was resolved, for redirects as for first requests."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from scrapy.resolver import CachingThreadedResolver
+from twisted.internet.defer import Deferred
+
+from tasks.crawl.settings import CrawlSettings
+
+SETTINGS_KEY = "GRISTMILL_CRAWL"  # of Scrapy's settings: the crawl's own, as JSON
+
+
+class AddressRefused(Exception):
+    """The address behind a name is not one that this crawl may ask."""
+
+
+class AddressGuard:
+    """Refuses what is not public (loopback, private, link-local, cloud metadata, multicast) unless it is allowed."""
+
+    def __init__(self, settings: CrawlSettings) -> None:
+        self._allowed = [ipaddress.ip_network(network) for network in settings.private_networks]
+        self._contact = settings.contact
+
+    def check(self, name: str, address: str) -> str:
+        """The address itself. Raises AddressRefused."""
+        found = ipaddress.ip_address(address)
+        inner = getattr(found, "ipv4_mapped", None) or getattr(found, "sixtofour", None) or found
+        if any(inner in network for network in self._allowed):
+            return address
+        if not inner.is_global or inner.is_multicast:
+            raise AddressRefused(f"{name} is at {address}, which is not public and not among private_networks")
+        if not self._contact:
+            raise AddressRefused(f"{name} is public, and no contact is set")
+        return address
+
+
+class GuardedResolver(CachingThreadedResolver):  # type: ignore[misc] # Scrapy is not typed here
+    """Scrapy's resolver behind the guard. The address that it gives is the one that is connected to."""
+
+    guard: AddressGuard
+
+    @classmethod
+    def from_crawler(cls, crawler: Any, reactor: Any) -> GuardedResolver:
+        """Scrapy's constructor."""
+        resolver: GuardedResolver = super().from_crawler(crawler, reactor=reactor)
+        resolver.guard = AddressGuard(CrawlSettings.model_validate_json(crawler.settings[SETTINGS_KEY]))
+        return resolver
+
+    def getHostByName(self, name: str, timeout: Sequence[int] = ()) -> Deferred[str]:  # noqa: N802 (Twisted's name)
+        """The judged IPv4 address of a name or of a literal."""
+        check: Callable[[str], Any] = lambda address: self.guard.check(name, address)  # noqa: E731
+        return super().getHostByName(name, timeout).addCallback(check)

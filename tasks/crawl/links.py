@@ -1,0 +1,162 @@
+"""What a fetched page says to a crawler: links, robots metas, feeds. Nothing of it is run, nothing else is fetched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import xxhash
+from lxml import etree
+from selectolax.lexbor import LexborHTMLParser
+
+from tasks.http import BodyRefused, decode, decoded_body
+from tasks.urls import canonical_url, without_session
+
+HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
+MAX_LINKS = 10_000  # of one page; more are no navigation
+MAX_SITEMAP_LINKS = 50_000  # sitemaps.org: URLs of one sitemap
+FEED_TYPES = frozenset({"application/rss+xml", "application/atom+xml", "application/rdf+xml"})
+_NOT_FOUND = re.compile(
+    r"\b404\b|not found|no longer (?:available|exists)|does(?:n't| not) exist|page introuvable|nicht gefunden"
+    r"|no encontrad|non trovata|não encontrad|не найден|找不到|見つかりません",
+    re.IGNORECASE,
+)
+NOT_FOUND_WORDS = 150  # a page with such a title and more words than this has something to say
+_REFRESH_URL = re.compile(r"^\s*[\d.]*\s*[;,]\s*(?:url\s*=\s*)?[\"']?([^\"'>]+)", re.IGNORECASE)
+# What a page repeats of its address or of the date tells two answers apart that say the same: digits and these.
+_DATED = re.compile(
+    r"[\d\W_]+|\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\b"
+    r"|\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A URL that a page, sitemap or feed gives, with the date of its last change where that is said."""
+
+    url: str
+    lastmod: datetime | None = None
+
+
+@dataclass
+class PageFacts:
+    """What a page says to a crawler."""
+
+    links: list[Found] = field(default_factory=list)
+    metas: list[tuple[str, str]] = field(default_factory=list)  # name and content, of robots and the like
+    not_found: bool = False  # its title and its length are those of an error page
+    text: str = ""
+
+
+def facts_of(body: bytes, content_type: str, url: str, feeds: bool) -> PageFacts:
+    """Reads a decoded body: HTML for its links, a sitemap or feed (where wanted) for its entries."""
+    kind = content_type.split(";")[0].strip().lower()
+    if kind in HTML_TYPES:
+        return _read_html(decode(body, content_type), url, feeds)
+    if feeds and (body[:2] == b"\x1f\x8b" or b"<" in body[:512]):
+        return PageFacts(links=list(entries_of(body, url)))
+    if feeds and kind == "text/plain" and re.search(r"sitemap[^/]*\.txt$", url, re.IGNORECASE):
+        return PageFacts(links=list(_resolved((line, None) for line in decode(body, content_type).split()[:MAX_SITEMAP_LINKS])))
+    return PageFacts()
+
+
+def fingerprint(text: str, url: str) -> int:
+    """A digest of a page's words without digits, dates and the page's own address (63 bits)."""
+    for piece in {piece for piece in re.split(r"[/?=&.#:-]+", url) if len(piece) > 3}:
+        text = text.replace(piece, " ")
+    return exact_fingerprint(_DATED.sub(" ", text).lower())
+
+
+def exact_fingerprint(text: str) -> int:
+    """A digest of a page's words as they are (63 bits)."""
+    return xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass")) >> 1
+
+
+def _read_html(html: str, url: str, feeds: bool) -> PageFacts:
+    tree = LexborHTMLParser(html)
+    facts = PageFacts()
+    base, hrefs = url, []
+    for node in tree.css("base[href], meta[name], meta[http-equiv], link[href], a[href], area[href]"):
+        attributes = node.attributes
+        tag, href, rel = node.tag, attributes.get("href") or "", (attributes.get("rel") or "").lower().split()
+        if tag in ("a", "area"):
+            if "nofollow" not in rel:
+                hrefs.append(href)
+        elif tag == "meta":
+            content = attributes.get("content") or ""
+            if attributes.get("name"):
+                facts.metas.append((attributes["name"] or "", content))
+            elif (attributes.get("http-equiv") or "").lower() == "refresh":
+                hrefs += _REFRESH_URL.findall(content)
+        elif tag == "base":
+            base = _joined(href, url) or url
+        elif "canonical" in rel or "next" in rel or (feeds and attributes.get("type") in FEED_TYPES):
+            hrefs.append(href)
+    facts.links = list(_resolved(((href, None) for href in hrefs[:MAX_LINKS]), base))
+    facts.text = (tree.body.text(separator=" ") if tree.body else "") or ""
+    title = tree.css_first("title")
+    if title is not None and _NOT_FOUND.search(title.text()):
+        facts.not_found = len(facts.text.split()) < NOT_FOUND_WORDS
+    return facts
+
+
+def entries_of(body: bytes, url: str) -> Iterator[Found]:
+    """The URLs of a sitemap (sitemaps.org, index or set, plain or gzip) or of an RSS, RDF or Atom feed."""
+    if body[:2] == b"\x1f\x8b":
+        try:
+            body = decoded_body(body, "gzip", 50 << 20)  # sitemaps.org: 50 MB
+        except BodyRefused:
+            return
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, recover=True, huge_tree=False)
+    try:
+        root = etree.fromstring(body.lstrip(), parser)
+    except etree.XMLSyntaxError:
+        return
+    if root is not None and _local(root) in ("urlset", "sitemapindex", "rss", "RDF", "feed"):
+        yield from _resolved(_entries(root), url)
+
+
+def _entries(root: etree._Element) -> Iterator[tuple[str, datetime | None]]:
+    for count, entry in enumerate(element for element in root.iter() if _local(element) in _ENTRIES):
+        if count >= MAX_SITEMAP_LINKS:
+            return
+        children = {_local(child): child for child in reversed(entry)}
+        links = [child for child in entry if _local(child) in ("loc", "link") and child.get("rel", "alternate") == "alternate"]
+        date = next((children[name].text for name in _DATES if name in children), None)
+        for link in links[:1]:
+            yield (link.get("href") or link.text or "").strip(), _date(date)
+
+
+_ENTRIES = frozenset({"url", "sitemap", "item", "entry"})
+_DATES = ("lastmod", "updated")
+
+
+def _local(element: etree._Element) -> str:
+    return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
+
+
+def _date(text: str | None) -> datetime | None:
+    try:
+        found = datetime.fromisoformat((text or "").strip())
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _joined(href: str, base: str) -> str | None:
+    try:
+        return without_session(canonical_url(href, base))
+    except ValueError:
+        return None  # mailto:, javascript: and what no parser can read
+
+
+def _resolved(hrefs: Iterable[tuple[str, datetime | None]], base: str = "") -> Iterator[Found]:
+    seen = set()
+    for href, lastmod in hrefs:
+        url = _joined(href, base)
+        if url is not None and url not in seen:
+            seen.add(url)
+            yield Found(url, lastmod)

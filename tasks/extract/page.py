@@ -1,0 +1,215 @@
+"""Page to document: main text out of HTML, one verdict a page, the same whatever was read before."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+import pyarrow as pa
+from pydantic import Field
+from resiliparse.extract.html2text import extract_plain_text
+from resiliparse.parse.html import HTMLTree
+
+from tasks.http import decode
+from tasks.stage import Made, StageSettings, operational
+from tasks.urls import domain_of
+from warehouse import schemas
+from warehouse.artifact import Counts, PartWriter
+
+HTML_TYPES = ("text/html", "application/xhtml+xml")
+DOC_ID_LENGTH = 32  # hexadecimal digits
+LATEST_DATE = "2100-01-01"  # htmldate's own bound is today, which would make its answer depend on the clock
+STAGE = "extract"
+
+
+class ExtractSettings(StageSettings):
+    """How main text is taken out of a page."""
+
+    extractor: Literal["trafilatura", "resiliparse"] = Field(
+        "trafilatura",
+        description="trafilatura (best text, about 60 pages a second and core) or resiliparse (10 times as fast)",
+    )
+    min_chars: int = Field(1, ge=1, description="shortest text, in characters, that is a document")
+    max_html_bytes: int = Field(8 << 20, ge=1, description="largest page, in bytes, that is parsed")
+    part_bytes: int = Field(16 << 20, ge=1, description="bytes of pages to aim at in a part")
+    page_seconds: float = operational(30.0, "seconds after which a page counts as failed", gt=0)
+
+
+class Extracted(NamedTuple):
+    """What an extractor found in a page."""
+
+    title: str | None
+    text: str
+    published: str | None
+
+
+class PageTimeout(Exception):
+    """A page took longer than its limit."""
+
+
+class PageRefused(Exception):
+    """A page gives no document."""
+
+    def __init__(
+        self, rule: str, detail: str | None = None, value: float | None = None, threshold: float | None = None, failed: bool = False
+    ) -> None:
+        super().__init__(rule)
+        self.rule, self.detail, self.value, self.threshold, self.failed = rule, detail, value, threshold, failed
+
+
+def doc_id_of(url: str, text: str) -> str:
+    """A document's name: a digest of its canonical URL and its text, the same on every machine."""
+    return hashlib.sha256(f"{url}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()[:DOC_ID_LENGTH]
+
+
+def by_trafilatura(html: str, url: str) -> Extracted:
+    """Main text by trafilatura's fast mode, without its process-wide duplicate memory."""
+    from trafilatura import bare_extraction
+
+    found = bare_extraction(
+        html,
+        url=url,
+        fast=True,
+        deduplicate=False,
+        include_comments=False,
+        with_metadata=True,
+        date_extraction_params={"extensive_search": False, "original_date": True, "max_date": LATEST_DATE},
+    )
+    if found is None or isinstance(found, dict):
+        return Extracted(None, "", None)
+    return Extracted(found.title, found.text or "", found.date)
+
+
+def by_resiliparse(html: str, url: str) -> Extracted:
+    """Main text by resiliparse's main-content heuristics, without comments."""
+    tree = HTMLTree.parse(html)
+    return Extracted(
+        tree.title or None, extract_plain_text(tree, main_content=True, comments=False, alt_texts=False), None
+    )
+
+
+EXTRACTORS = {"trafilatura": by_trafilatura, "resiliparse": by_resiliparse}
+
+
+class Documents:
+    """Fills the documents and refusals of one part, and counts them."""
+
+    def __init__(self, settings: ExtractSettings, source: str) -> None:
+        self._settings, self._source = settings, source
+        self._rows: list[dict[str, Any]] = []
+        self._refused: list[dict[str, Any]] = []
+        self._bytes = 0
+        self._funnel: dict[str, list[int]] = {
+            rule: [0, 0] for rule in ("not HTML", "too large", "no text", "same URL and text", "failed")
+        }
+
+    def read_html(self, url: str, content_type: str, body: bytes, digest: str) -> None:
+        """Takes a page."""
+        with self._refusals(url, len(body)):
+            kind = content_type.split(";")[0].strip().lower()
+            if kind not in HTML_TYPES:
+                raise PageRefused("not HTML", kind[:100])
+            if len(body) > self._settings.max_html_bytes:
+                raise PageRefused("too large", None, len(body), self._settings.max_html_bytes)
+            try:
+                with time_limit(self._settings.page_seconds):
+                    found = EXTRACTORS[self._settings.extractor](decode(body, content_type), url)
+            except PageTimeout:
+                raise PageRefused("time limit", None, None, self._settings.page_seconds, failed=True) from None
+            except Exception as error:
+                raise PageRefused(type(error).__name__, str(error)[:200], failed=True) from error
+            self._take(url, found, digest)
+
+    def read_text(self, url: str, found: Extracted, digest: str) -> None:
+        """Takes a text that needs no extraction."""
+        with self._refusals(url, len(found.text.encode("utf-8", "surrogatepass"))):
+            self._take(url, found, digest)
+
+    def refuse(self, url: str, size: int, refusal: PageRefused) -> None:
+        """Accounts for a page that could not be read at all."""
+        with self._refusals(url, size):
+            raise refusal
+
+    def _take(self, url: str, found: Extracted, digest: str) -> None:
+        text = found.text.encode("utf-8", "replace").decode().strip()  # lone surrogates have no UTF-8
+        if len(text) < self._settings.min_chars:
+            raise PageRefused("no text", None, len(text), self._settings.min_chars)
+        self._rows.append(
+            {
+                "doc_id": doc_id_of(url, text),
+                "url": url,
+                "domain": domain_of(url) if "://" in url else None,
+                "title": found.title,
+                "text": text,
+                "source": self._source,
+                "published": found.published,
+                "digest": digest,
+                "n_chars": len(text),
+                "n_words": len(text.split()),
+            }
+        )
+
+    @contextlib.contextmanager
+    def _refusals(self, url: str, size: int) -> Iterator[None]:
+        """Turns a refusal in the block into a row."""
+        self._bytes += size
+        try:
+            yield
+        except PageRefused as refusal:
+            rule = "failed" if refusal.failed else refusal.rule
+            taken = self._funnel[rule]
+            self._funnel[rule] = [taken[0] + 1, taken[1] + size]
+            self._refused.append(self._row(url, doc_id_of(url, ""), refusal))
+
+    def _row(self, url: str, doc_id: str, refusal: PageRefused) -> dict[str, Any]:
+        return {
+            "doc_id": doc_id,
+            "verdict": "failed" if refusal.failed else "removed",
+            "stage": STAGE,
+            "rule": refusal.rule,
+            "value": refusal.value,
+            "threshold": refusal.threshold,
+            "url": url,
+            "source": self._source,
+            "detail": refusal.detail,
+        }
+
+    def write(self, writer: PartWriter) -> Made:
+        """Commits the tables in the order of doc_id; of rows with one doc_id, which are equal, one is a document."""
+        rows: dict[str, dict[str, Any]] = {}
+        for row in self._rows:
+            if rows.setdefault(row["doc_id"], row) is not row:
+                self._refused.append(self._row(row["url"], row["doc_id"], PageRefused("same URL and text")))
+                taken = self._funnel["same URL and text"]
+                self._funnel["same URL and text"] = [taken[0] + 1, taken[1] + len(row["text"].encode())]
+        tables = (("documents", list(rows.values()), schemas.DOCUMENTS), ("decisions", self._refused, schemas.DECISIONS))
+        for name, found, schema in tables:
+            ordered = sorted(found, key=lambda row: (str(row["doc_id"]), str(row["rule"] if "rule" in row else "")))
+            writer.table(name, pa.Table.from_pylist(ordered, schema=schema))
+        failed = sum(row["verdict"] == "failed" for row in self._refused)
+        total = len(rows) + len(self._refused)
+        counts = Counts(documents_in=total, kept=len(rows), removed=len(self._refused) - failed, failed=failed)
+        return Made(counts=counts, statistics={"funnel": self._funnel, "bytes_in": self._bytes})
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raises PageTimeout in the block after so many seconds. Without effect outside of a process's main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def expire(*_: object) -> None:
+        raise PageTimeout
+
+    previous = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)

@@ -1,0 +1,84 @@
+"""extract: the pages of a crawl to documents."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from fastwarc.warc import ArchiveIterator, WarcRecordType
+
+from tasks.extract.page import STAGE, Documents, ExtractSettings, PageRefused
+from tasks.http import BodyRefused, decoded_body
+from tasks.stage import Made, Report, Stage
+from warehouse.artifact import FileRecord, Manifest, PartWriter, Ref, load, part_name, read_tables, verified_path
+
+COLUMNS = ["url", "content_type", "body_bytes", "digest", "warc_path", "warc_offset", "bucket", "verdict"]
+
+
+class Extract(Stage):
+    """Documents of one source, from what its crawl holds: every page that is kept, wherever its body was archived."""
+
+    name = STAGE
+    version = 2
+    settings: ExtractSettings
+
+    def plan(self) -> Sequence[str]:
+        size = self._crawl.statistic("bytes_kept")
+        return [part_name(self.subject, n) for n in range(max(1, math.ceil(size / self.settings.part_bytes)))]
+
+    def documents_expected(self) -> int:
+        return self._crawl.counts.kept
+
+    def make(self, part: str, writer: PartWriter, report: Report) -> Made:
+        """Reads the part's pages in the order of the archive."""
+        parts = self.plan()
+        documents = Documents(self.settings, self.subject)
+        for page, body in self._bodies(self._pages(parts.index(part), len(parts))):
+            if isinstance(body, PageRefused):
+                documents.refuse(page["url"], page["body_bytes"], body)
+            else:
+                documents.read_html(page["url"], page["content_type"] or "", body, page["digest"])
+        return documents.write(writer)
+
+    @property
+    def _crawl(self) -> Manifest:
+        return load(self.store, self.inputs["pages"].ref)
+
+    def _pages(self, number: int, parts: int) -> list[dict[str, Any]]:
+        """The pages that are dealt to a part by their URLs, in the order of the archive."""
+        table = read_tables(self.store, self.inputs["pages"].ref, "urls", COLUMNS)
+        mine = pa.array(table["bucket"].to_numpy() % parts == np.int64(number))
+        table = table.filter(pc.and_(mine, pc.equal(table["verdict"], "kept")))
+        return table.sort_by([("warc_path", "ascending"), ("warc_offset", "ascending")]).to_pylist()
+
+    def _bodies(self, pages: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], bytes | PageRefused]]:
+        path, stream = None, None
+        try:
+            for page in pages:
+                if page["warc_path"] != path:
+                    if stream is not None:
+                        stream.close()
+                    path = page["warc_path"]
+                    stream = self._archive_file(path).open("rb")
+                assert stream is not None
+                stream.seek(page["warc_offset"])
+                record = next(iter(ArchiveIterator(stream, record_types=WarcRecordType.response)))
+                coding = (record.http_headers.get("Content-Encoding") or "") if record.http_headers else ""
+                try:
+                    yield page, decoded_body(record.reader.read(), coding, 1 << 30)
+                except BodyRefused as error:
+                    yield page, PageRefused("body", str(error), failed=True)
+        finally:
+            if stream is not None:
+                stream.close()
+
+    def _archive_file(self, path: str) -> Any:
+        """The local copy of an archive file, of this crawl or of an earlier one."""
+        _, stage, key, name = path.split("/", 3)
+        ref = Ref(stage=stage, key=key)
+        files: dict[str, FileRecord] = {file.path: file for file in load(self.store, ref).files("warc")}
+        return verified_path(self.store, ref, files[name])
