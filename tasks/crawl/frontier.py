@@ -57,6 +57,8 @@ CREATE TABLE IF NOT EXISTS contents (host INT NOT NULL, content INT NOT NULL, PR
 CREATE TABLE IF NOT EXISTS fetches (id INTEGER PRIMARY KEY, segment INT NOT NULL, url INT, row TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value INT NOT NULL);
 """
+# What was known of a page before this crawl and is not asked anew stays in the corpus.
+_STILL_KEPT = "verdict = CASE WHEN digest IS NULL THEN 'removed' ELSE 'kept' END"
 
 
 @dataclass(frozen=True)
@@ -272,10 +274,18 @@ class Frontier:
     def refuse_waiting(self, host: int, refusal: Refusal) -> None:
         """Refuses all that waits of a host. Within a transaction."""
         refused = self._db.execute(
-            "UPDATE urls SET state = ?, verdict = 'removed', rule = ?, detail = ? WHERE host = ? AND state = ?",
+            f"UPDATE urls SET state = ?, {_STILL_KEPT}, rule = ?, detail = ? WHERE host = ? AND state = ?",
             (REFUSED, *refusal, host, WAITING),
         ).rowcount
         self._wait(host, -refused)
+
+    def end(self, refusal: Refusal) -> None:
+        """Says of all that still waits why it was not fetched."""
+        with self.transaction():
+            self._db.execute(
+                f"UPDATE urls SET {_STILL_KEPT}, rule = ?, detail = ? WHERE state IN (?, ?)",
+                (*refusal, WAITING, CLAIMED),
+            )
 
     def withdraw(self, ids: Iterable[int], refusal: Refusal) -> None:
         """Takes URLs that are done back out of the corpus, with all that is known of them. Within a transaction."""

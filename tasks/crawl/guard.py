@@ -1,4 +1,7 @@
-"""Where requests may go: every address is judged after its name was resolved, for redirects as for first requests."""
+"""Where requests may go, and how much may come back before a body.
+
+Every address is judged after its name was resolved, for redirects as for first requests.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 
 from scrapy.resolver import CachingThreadedResolver
 from twisted.internet.defer import Deferred
+from twisted.web._newclient import HTTPClientParser, ParseError
 
 from tasks.crawl.settings import CrawlSettings
 
@@ -54,3 +58,17 @@ class GuardedResolver(CachingThreadedResolver):  # type: ignore[misc] # Scrapy i
         """The judged IPv4 address of a name or of a literal."""
         check: Callable[[str], Any] = lambda address: self.guard.check(name, address)  # noqa: E731
         return super().getHostByName(name, timeout).addCallback(check)
+
+
+def limit_headers(limit: int) -> None:
+    """Ends the connection of an answer whose headers are longer than so many bytes; Twisted reads on without end."""
+    received = HTTPClientParser.dataReceived
+
+    def counted(parser: Any, data: bytes) -> None:
+        received(parser, data)
+        if parser.line_mode:
+            parser.header_bytes = getattr(parser, "header_bytes", 0) + len(data)
+            if parser.header_bytes > limit:
+                raise ParseError(f"the headers have more than {limit} bytes", data[:100])
+
+    HTTPClientParser.dataReceived = counted

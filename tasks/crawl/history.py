@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.crawl.frontier import CLAIMED, PAGE_COLUMNS, REFUSED, RESTING, WAITING, Frontier
-from tasks.crawl.scope import Scope
+from tasks.crawl.frontier import PAGE_COLUMNS, REFUSED, RESTING, WAITING, Frontier
+from tasks.crawl.scope import Refusal, Scope
 from tasks.urls import domain_of
 from warehouse.artifact import Ref, load, verified_path
 from warehouse.schemas import HOSTS, URLS
@@ -19,7 +19,8 @@ from warehouse.store import Store
 
 ROWS_AT_ONCE = 20_000
 TIMES = ("visited_at", "changed_at", "next_visit_at")
-NOT_REACHED = ("removed", "not reached", "the crawl's budget of pages was used up")
+NAMES = ("url", "verdict", "rule", "detail", "depth", "hops", "referrer", "priority")
+NOT_REACHED = Refusal("not reached", "the crawl's budget of pages was used up")
 # Refusals that a later crawl takes over unasked: what filled a pattern with copies would do so again.
 LASTING = "trap: "
 
@@ -34,9 +35,7 @@ def urls_table(frontier: Frontier, crawl: str) -> Iterator[pa.RecordBatch]:
     rows: list[dict[str, Any]] = []
     query = "SELECT u.*, h.name FROM urls u JOIN hosts h ON h.id = u.host ORDER BY u.url"
     for row in frontier.rows(query):
-        values = {name: row[name] for name in (*PAGE_COLUMNS, "url", "depth", "hops", "referrer", "priority")}
-        verdict = NOT_REACHED if row["state"] in (WAITING, CLAIMED) else (row["verdict"], row["rule"], row["detail"])
-        values |= dict(zip(("verdict", "rule", "detail"), verdict, strict=True))
+        values = {name: row[name] for name in (*PAGE_COLUMNS, *NAMES)}
         values |= {name: _time(values[name]) for name in TIMES}
         rows.append(values | {"host": row["name"], "crawl": crawl, "bucket": bucket_of(row["url"])})
         if len(rows) == ROWS_AT_ONCE:

@@ -19,8 +19,8 @@ MAX_LINKS = 10_000  # of one page; more are no navigation
 MAX_SITEMAP_LINKS = 50_000  # sitemaps.org: URLs of one sitemap
 FEED_TYPES = frozenset({"application/rss+xml", "application/atom+xml", "application/rdf+xml"})
 _NOT_FOUND = re.compile(
-    r"\b404\b|not found|no longer (?:available|exists)|does(?:n't| not) exist|page introuvable|nicht gefunden"
-    r"|no encontrad|non trovata|não encontrad|не найден|找不到|見つかりません",
+    r"^\W*(?:error\W*)?404\b|\b404 (?:error|not found)|\bnot found\b|no longer (?:available|exists)|page introuvable"
+    r"|nicht gefunden|no encontrad|non trovata|não encontrad|не найден|找不到|見つかりません",
     re.IGNORECASE,
 )
 NOT_FOUND_WORDS = 150  # a page with such a title and more words than this has something to say

@@ -45,6 +45,7 @@ class CrawlSettings(StageSettings):
     max_decoded_bytes: int = Field(
         64 * MEBIBYTE, ge=1, description="bytes of a body after decompression after which it is refused"
     )
+    max_header_bytes: int = Field(64 << 10, ge=1, description="bytes of an answer's headers after which it is refused")
     max_url_chars: int = Field(2000, ge=1, description="longest URL that is fetched")
     urls_per_pattern: int = Field(
         50_000, ge=1, description="URLs of a host that differ in digits or parameter values alone"

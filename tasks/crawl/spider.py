@@ -29,7 +29,7 @@ from scrapy.http import Request, Response
 from tasks.crawl.archive import Exchange, Headers
 from tasks.crawl.crawl import Crawl, Job
 from tasks.crawl.frontier import Claim
-from tasks.crawl.guard import SETTINGS_KEY, AddressRefused, GuardedResolver
+from tasks.crawl.guard import SETTINGS_KEY, AddressRefused, GuardedResolver, limit_headers
 from tasks.crawl.politeness import OVERLOADED
 from tasks.crawl.scheduler import PAGE, PROBE, ROBOTS, FrontierScheduler, Host
 from tasks.crawl.scope import Refusal
@@ -108,6 +108,9 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc] # Scrapy is not typed her
             self.scheduler.probed(host, soft_404_of(exchange, self.crawl.settings))
             return None
         claim: Claim = request.meta["claim"]
+        if host.robots is not None and not host.robots.allows(claim.url):  # the rules changed while it was under way
+            self.crawl.forbid(claim, host.robots)
+            return None
         visit = visit_of(claim, exchange, self.crawl.settings, host.soft_404 or 0)
         if overloaded:
             self.scheduler.refused(host, response.headers.get("Retry-After", b"").decode("latin-1"))
@@ -215,6 +218,7 @@ def main() -> int:
     parser.add_argument("job", type=Path)
     job = Job.model_validate_json(parser.parse_args().job.read_text())
     die_with_parent(int(os.environ[PARENT_VARIABLE]) if PARENT_VARIABLE in os.environ else None)
+    limit_headers(job.settings.max_header_bytes)
     crawl = Crawl(job)
     process = CrawlerProcess(scrapy_settings(job.settings))
     crawler = process.create_crawler(SiteSpider)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from tasks.crawl.crawl import Job
 from tasks.crawl.frontier import Frontier
-from tasks.crawl.history import hosts_table, urls_table
+from tasks.crawl.history import NOT_REACHED, hosts_table, urls_table
 from tasks.crawl.settings import CrawlSettings
 from tasks.process import events
 from tasks.stage import Input, Made, Report, Stage
@@ -74,6 +74,7 @@ class Crawl(Stage):
         frontier = Frontier(job.frontier)
         try:
             self._check_any_page(frontier, scratch)
+            frontier.end(NOT_REACHED)
             writer.files.extend(self._archive_files())
             writer.batches("urls", URLS, urls_table(frontier, self.crawl))
             writer.table("hosts", hosts_table(frontier, self.crawl))
@@ -121,11 +122,10 @@ def made_of(frontier: Frontier) -> Made:
     The content digest covers what was served (URL, type, bytes), not when or how: two crawls that found the
     same bytes have the same one, and everything after the crawl has the same keys.
     """
-    taken = "coalesce(verdict, 'removed') AS verdict, coalesce(rule, 'not reached') AS rule"
     funnel, removed, failed = {}, 0, 0
     for row in frontier.rows(
-        f"SELECT {taken}, count(*) AS n, coalesce(sum(body_bytes), 0) AS bytes FROM urls "
-        "WHERE verdict IS NOT 'kept' GROUP BY 1, 2 ORDER BY 1 DESC, 2"
+        "SELECT verdict, rule, count(*) AS n, coalesce(sum(body_bytes), 0) AS bytes FROM urls "
+        "WHERE verdict != 'kept' GROUP BY 1, 2 ORDER BY 1 DESC, 2"
     ):
         removed, failed = removed + row["n"] * (row["verdict"] == "removed"), failed + row["n"] * (row["verdict"] == "failed")
         funnel[row["rule"]] = [row["n"], row["bytes"]]
