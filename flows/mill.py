@@ -15,7 +15,9 @@ from tasks.crawl.stage import Crawl, content_input, crawl_to_use
 from tasks.dedup.match import Match
 from tasks.dedup.sign import Sign
 from tasks.evaluate.stage import Evaluate
+from tasks.extract.archive import ExtractArchive
 from tasks.extract.stage import Extract
+from tasks.extract.table import ExtractTable
 from tasks.pack import Pack
 from tasks.pretrain.stage import Pretrain
 from tasks.select import Select
@@ -50,6 +52,7 @@ class Mill:
         return {
             name: crawl_to_use(self.store, source.crawl, name, self.fresh_crawl)
             for name, source in self.recipe.sources.items()
+            if source.crawl is not None
         }
 
     def stages(self, name: str) -> Sequence[Stage]:
@@ -58,7 +61,7 @@ class Mill:
         if name == "crawl":
             return list(self._crawls.values())
         if name == "extract":
-            return [Extract(store, recipe.extract, {"pages": self._pages(source)}, source) for source in sources]
+            return [self._extract(source) for source in sources]
         if name in ("annotate", "sign"):
             documents = {stage.subject: Input.of(stage.ref) for stage in self.stages("extract")}
             if name == "annotate":
@@ -89,6 +92,19 @@ class Mill:
         }
         return [builders[name]()]
 
+    def _extract(self, name: str) -> Stage:
+        """The stage that makes a source's documents, whatever the source is."""
+        source, settings = self.recipe.sources[name], self.recipe.extract
+        if source.warc is not None:
+            return ExtractArchive(self.store, settings, source.warc, name)
+        if source.parquet is not None:
+            return ExtractTable(self.store, settings, "parquet", source.parquet, name)
+        if source.jsonl is not None:
+            return ExtractTable(self.store, settings, "jsonl", source.jsonl, name)
+        if source.text is not None:
+            return ExtractTable(self.store, settings, "text", source.text, name)
+        return Extract(self.store, settings, {"pages": self._pages(name)}, name)
+
     def _pages(self, source: str) -> Input:
         manifest = complete(self.store, self._crawls[source].ref)
         if manifest is None:
@@ -114,7 +130,8 @@ class Mill:
             raise GristmillError(
                 'the corpus is empty: no document was kept; see why with gristmill sql "FROM funnel", then loosen the policy'
             )
-        log.note_stage(self.store, self._run, [manifest.ref for manifest in manifests])
+        if manifests:  # a recipe may have nothing to crawl
+            log.note_stage(self.store, self._run, [manifest.ref for manifest in manifests])
         return manifests
 
     def is_made(self, name: str) -> bool:
@@ -123,6 +140,8 @@ class Mill:
             stages = self.stages(name)
         except MissingArtifact:
             return False
+        if not stages:  # nothing to crawl
+            return True
         shown = log.current(self.store).get(name, [])
         return [stage.ref for stage in stages] == shown and all(complete(self.store, stage.ref) for stage in stages)
 
@@ -140,6 +159,7 @@ class Mill:
 @contextmanager
 def serve_demo_site(source: Source) -> Iterator[str]:
     """Runs ``python -m demo.serve`` at the port of the source's first seed; yields the address once it answers."""
+    assert source.crawl is not None
     port = urlsplit(source.crawl.seeds[0]).port
     command = [sys.executable, "-m", "demo.serve", source.demo_site, "--port", str(port)]
     if source.demo_limit is not None:

@@ -13,7 +13,9 @@ from tasks.crawl.settings import CrawlSettings
 from tasks.dedup.match import MatchSettings
 from tasks.dedup.sign import SignSettings
 from tasks.evaluate.stage import EvaluateSettings
+from tasks.extract.archive import WarcSettings
 from tasks.extract.page import ExtractSettings
+from tasks.extract.table import TableSettings, TextSettings
 from tasks.pack import PackSettings
 from tasks.pretrain.settings import PretrainSettings
 from tasks.select import Rule, SelectSettings
@@ -24,13 +26,18 @@ from warehouse.errors import SettingError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 DEFAULT_CONFIG = "demo"
+ORIGINS = ("crawl", "warc", "parquet", "jsonl", "text")
 
 
 class Source(BaseModel):
     """Where text comes from, what is kept of it, and how much of the mixture it is."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    crawl: CrawlSettings = Field(description="where the crawl starts and how it behaves")
+    crawl: CrawlSettings | None = Field(None, description="a crawl: where it starts and how it behaves")
+    warc: WarcSettings | None = Field(None, description="or archives that somebody else made: WARC, WET, ARC")
+    parquet: TableSettings | None = Field(None, description="or Parquet tables of texts")
+    jsonl: TableSettings | None = Field(None, description="or JSON lines of texts")
+    text: TextSettings | None = Field(None, description="or plain text files")
     policy: str = Field("", description="name of the policy that its documents must pass; empty for none")
     weight: float = Field(1.0, ge=0, description="share of the training mixture, any scale; 0 keeps it out of training")
     priority: int = Field(0, description="which source's copy survives among duplicates: the highest")
@@ -38,6 +45,13 @@ class Source(BaseModel):
         "", description="built-in site to serve on loopback, at the seed's port, during the crawl"
     )
     demo_limit: int | None = Field(None, ge=1, description="serve only so many works or modules of the built-in site")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Source:
+        given = [name for name in ORIGINS if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"a source has one of {', '.join(ORIGINS)}, this one has {' and '.join(given) or 'none'}")
+        return self
 
 
 class Recipe(BaseModel):
@@ -71,7 +85,7 @@ class Recipe(BaseModel):
                 )
         hosts: dict[str, str] = {}
         for name, source in self.sources.items():
-            for host in {domain_of(seed) for seed in source.crawl.seeds}:
+            for host in {domain_of(seed) for seed in source.crawl.seeds} if source.crawl else ():
                 if host in hosts:
                     raise ValueError(f"the sources {hosts[host]} and {name} both crawl {host}: make them one source")
                 hosts[host] = name

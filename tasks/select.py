@@ -117,12 +117,12 @@ class Select(Stage):
                 self.store, self.inputs[f"signals/{source}"].ref, "signals", parts=[part]
             ).to_pylist()
         }
-        better = self._better_duplicates()
+        better, repeated = self._better_duplicates(), self._repeated(part)
         rules = self.settings.policies[source]
         funnel = {label: [0, 0] for label in (*(label for rule in rules for label in rule.labels()), *DUPLICATE_RULES)}
         decisions, corpus = [], []
         for document in documents:
-            decision = self._decide(document, signals[document["doc_id"]], rules, better)
+            decision = self._decide(document, signals[document["doc_id"]], rules, better, repeated)
             decisions.append(decision)
             if decision["verdict"] == "kept":
                 corpus.append(self._published(document, signals[document["doc_id"]], source))
@@ -142,6 +142,7 @@ class Select(Stage):
         signals: dict[str, Any],
         rules: tuple[Rule, ...],
         better: dict[str, tuple[str, float, str]],
+        repeated: dict[str, str],
     ) -> dict[str, Any]:
         decision: dict[str, Any] = {
             "doc_id": document["doc_id"],
@@ -157,6 +158,9 @@ class Select(Stage):
         broken = next(filter(None, (rule.broken_by(signals) for rule in rules)), None)
         if broken is not None:
             return decision | {"verdict": "removed", "rule": broken[0], "value": broken[1], "threshold": broken[2]}
+        if document["doc_id"] in repeated:
+            detail = f"the same document, of {repeated[document['doc_id']]}"
+            return decision | {"verdict": "removed", "rule": "duplicate url", "value": 1.0, "detail": detail}
         if document["doc_id"] in better:
             kind, similarity, survivor = better[document["doc_id"]]
             return decision | {
@@ -166,6 +170,18 @@ class Select(Stage):
                 "detail": f"kept: {survivor}",
             }
         return decision
+
+    def _repeated(self, part: str) -> dict[str, str]:
+        """Documents of this part that an earlier one holds too (one URL with one text, in two archives) -> its source."""
+        repeated: dict[str, str] = {}
+        mine: set[str] = set()
+        for other, source in reversed(self._places.items()):
+            ids = read_tables(self.store, self.inputs[f"documents/{source}"].ref, "documents", ["doc_id"], [other])
+            if other == part:
+                mine = set(ids["doc_id"].to_pylist())
+            elif mine:
+                repeated |= {doc_id: source for doc_id in mine.intersection(ids["doc_id"].to_pylist())}
+        return repeated if self.settings.remove_duplicates else {}
 
     def _better_duplicates(self) -> dict[str, tuple[str, float, str]]:
         """Document -> (kind, Jaccard, doc_id) of the cluster's first member that its source's rules let pass.

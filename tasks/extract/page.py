@@ -24,6 +24,7 @@ HTML_TYPES = ("text/html", "application/xhtml+xml")
 DOC_ID_LENGTH = 32  # hexadecimal digits
 LATEST_DATE = "2100-01-01"  # htmldate's own bound is today, which would make its answer depend on the clock
 STAGE = "extract"
+RULES = ("not a web address", "status other than 200", "not HTML", "too large", "no text", "same URL and text", "failed")
 
 
 class ExtractSettings(StageSettings):
@@ -104,7 +105,7 @@ class Documents:
         self._refused: list[dict[str, Any]] = []
         self._bytes = 0
         self._funnel: dict[str, list[int]] = {
-            rule: [0, 0] for rule in ("not HTML", "too large", "no text", "same URL and text", "failed")
+            rule: [0, 0] for rule in RULES
         }
 
     def read_html(self, url: str, content_type: str, body: bytes, digest: str) -> None:

@@ -1,0 +1,112 @@
+"""Files that the mill did not make: found by paths, globs, URLs and lists of them, known by their content."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any
+
+import fsspec
+from pydantic import Field
+
+from tasks.stage import StageSettings
+from warehouse.errors import SettingError
+from warehouse.store import Store, sha256_of
+
+LIST_SUFFIXES = (".paths", ".paths.gz")
+
+
+class FilesSettings(StageSettings):
+    """Which files."""
+
+    files: tuple[str, ...] = Field(
+        min_length=1,
+        description="paths, globs, or URLs such as s3:// and https://; a .paths or .paths.gz file is a list of them",
+    )
+    base: str = Field(
+        "https://data.commoncrawl.org/", description="where the entries of a .paths list are, unless they are URLs"
+    )
+    max_files: int | None = Field(None, ge=1, description="take so many files at most, the first of the list")
+
+
+@dataclass(frozen=True)
+class ExternalFile:
+    """One file: where it is, what it is called below its glob, and what identifies its content."""
+
+    address: str
+    name: str
+    digest: str
+    size: int
+
+    def open(self) -> IO[bytes]:
+        """The file's bytes, with seek; a remote one is read ahead block by block."""
+        opened: IO[bytes] = fsspec.open(self.address, "rb", **_read_ahead(self.address)).open()
+        return opened
+
+
+def external_files(store: Store, settings: FilesSettings) -> list[ExternalFile]:
+    """The files of a source in the order of their content, one for each content. Raises SettingError where none is."""
+    return list(_found(store, settings.files, settings.base, settings.max_files))
+
+
+@lru_cache(maxsize=64)
+def _found(store: Store, patterns: tuple[str, ...], base: str, limit: int | None) -> tuple[ExternalFile, ...]:
+    try:
+        named = [entry for pattern in patterns for entry in _expand(pattern, base)][:limit]
+        files = {file.digest: file for file in (_identified(store, *entry) for entry in reversed(named))}
+    except (OSError, ValueError, ImportError) as error:
+        raise SettingError(f"the files {', '.join(patterns)} cannot be read: {error}") from error
+    if not files:
+        raise SettingError(f"there is no file {', '.join(patterns)}: name paths, globs or URLs that exist")
+    return tuple(files[digest] for digest in sorted(files))
+
+
+def _expand(pattern: str, base: str) -> list[tuple[str, str]]:
+    """(address, name) of what a pattern stands for; names are relative to the part of the pattern without stars."""
+    if pattern.endswith(LIST_SUFFIXES):
+        with fsspec.open(pattern, "rb") as stream:
+            content = stream.read()
+        lines = (gzip.decompress(content) if pattern.endswith(".gz") else content).decode().split()
+        return [(line if "://" in line else base.rstrip("/") + "/" + line, line) for line in lines]
+    if not any(mark in pattern for mark in "*?["):
+        return [(pattern, Path(pattern).name)]
+    files = fsspec.open_files(pattern, "rb")
+    fixed = pattern[: min(pattern.index(mark) for mark in "*?[" if mark in pattern)].rpartition("/")[0]
+    addresses = [files.fs.unstrip_protocol(file.path) if "://" in pattern else file.path for file in files]
+    plain = fixed.partition("://")[2] or fixed or "."
+    root = os.path.abspath(plain) if "://" not in pattern else plain
+    return [(address, file.path.partition(root.rstrip("/") + "/")[2] or Path(file.path).name) for address, file in zip(addresses, files, strict=True)]
+
+
+def _identified(store: Store, address: str, name: str) -> ExternalFile:
+    filesystem, path = fsspec.core.url_to_fs(address)
+    if "://" in address and not address.startswith("file://"):
+        # What the server says of it (ETag, size): reading it whole to name it would be reading it twice.
+        return ExternalFile(address, name, f"remote:{filesystem.ukey(path)}", int(filesystem.size(path) or 0))
+    local = Path(path)
+    return ExternalFile(str(local), name, _digest(store, local), local.stat().st_size)
+
+
+def _digest(store: Store, path: Path) -> str:
+    """A local file's SHA-256, remembered while its size and time of change stay what they are."""
+    status, memory = path.stat(), store.scratch("digests") / "local.json"
+    known: dict[str, Any] = json.loads(memory.read_text()) if memory.exists() else {}
+    stamp = f"{status.st_size} {status.st_mtime_ns}"
+    if known.get(str(path), ["", ""])[0] != stamp:
+        known[str(path)] = [stamp, sha256_of(path)]
+        with store.writing("scratch/digests/local.json") if store.is_local else _replaced(memory) as temporary:
+            temporary.write_text(json.dumps(known))
+    return str(known[str(path)][1])
+
+
+def _replaced(path: Path) -> Any:
+    return Store(str(path.parent)).writing(path.name)
+
+
+def _read_ahead(address: str) -> dict[str, Any]:
+    remote = "://" in address and not address.startswith("file://")
+    return {"block_size": 8 << 20, "cache_type": "readahead"} if remote else {}

@@ -1,0 +1,154 @@
+"""Reading other people's WARC, WET, WAT and ARC files: fast, and past what is broken in them.
+
+fastwarc reads; where it stops at a malformed record, reading goes on at the next beginning of a record that can be
+found. ARC files, which it does not know, are read by warcio.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from fastwarc.warc import ArchiveIterator
+from warcio.archiveiterator import ArchiveIterator as PlainIterator
+
+from tasks.http import BodyRefused, decoded_body
+
+ARC_SUFFIXES = (".arc", ".arc.gz")
+SEARCHED_AT_ONCE = 1 << 20
+# Gzip: magic, deflate, flags, time (any), extra flags, system. Plain: a record's first line after an empty one.
+_MEMBER = re.compile(rb"\x1f\x8b\x08[\x00-\x1f]")
+_FIRST_LINE = re.compile(rb"(?:\r?\n\r?\n)(WARC/[01]\.\d+\r?\n)")
+_KINDS = frozenset({"response", "revisit", "resource", "conversion"})
+
+
+@dataclass
+class Record:
+    """One record of an archive. ``body`` is that of the HTTP answer where there is one, as it travelled."""
+
+    kind: str  # response, revisit, resource, conversion, or other
+    offset: int
+    url: str
+    date: str
+    status: int | None = None
+    content_type: str = ""
+    content_encoding: str = ""
+    body: bytes = b""
+    truncated: bool = False
+
+
+@dataclass
+class Malformed:
+    """What could not be read as a record, and where it begins."""
+
+    offset: int
+    reason: str
+
+
+def records(stream: BinaryIO, name: str, limit: int) -> Iterator[Record | Malformed]:
+    """The records of an archive in order, bodies cut at ``limit`` + 1 bytes."""
+    if name.removesuffix(".bad").endswith(ARC_SUFFIXES):
+        yield from _arc_records(stream, limit)
+        return
+    start: int | None = 0
+    while start is not None:
+        last = start
+        stream.seek(start)
+        try:
+            for record in ArchiveIterator(stream, parse_http=False):
+                last = max(last, record.stream_pos)
+                yield _record(record, limit)
+            return
+        except (OSError, ValueError, RuntimeError) as error:
+            yield Malformed(last, " ".join(str(error).split())[:200])
+        start = _next_start(stream, last + 1)
+
+
+def _record(record: ArchiveIterator, limit: int) -> Record:
+    headers = record.headers
+    kind = (headers.get("WARC-Type") or "").lower()
+    found = Record(
+        kind=kind if kind in _KINDS else "other",
+        offset=record.stream_pos,
+        url=(headers.get("WARC-Target-URI") or "").strip("<>"),
+        date=headers.get("WARC-Date") or "",
+        content_type=headers.get("Content-Type") or "",
+        truncated=headers.get("WARC-Truncated") is not None,
+    )
+    if found.kind == "other":
+        return found
+    if found.kind in ("response", "revisit") and "http" in found.content_type:
+        record.parse_http()
+        http = record.http_headers
+        if http is not None:
+            found.status = http.status_code
+            found.content_type, found.content_encoding = http.get("Content-Type") or "", http.get("Content-Encoding") or ""
+    found.body = record.reader.read(limit + 1)
+    return found
+
+
+def body_of(record: Record, limit: int) -> bytes:
+    """The record's body without chunks and content codings. Raises BodyRefused.
+
+    Common Crawl keeps decoded bodies and renames the header that said otherwise; some others keep the header.
+    """
+    if not record.content_encoding or record.truncated:
+        return record.body
+    try:
+        return decoded_body(record.body, record.content_encoding, limit)
+    except BodyRefused:
+        if record.body[:2] == b"\x1f\x8b":
+            raise
+        return record.body  # decoded already, whatever its header says
+
+
+def _arc_records(stream: BinaryIO, limit: int) -> Iterator[Record | Malformed]:
+    iterator = PlainIterator(stream, arc2warc=True)
+    while True:
+        try:
+            record = next(iterator, None)
+            if record is None:
+                return
+            http = record.http_headers
+            yield Record(
+                kind=record.rec_type if record.rec_type in _KINDS else "other",
+                offset=iterator.get_record_offset(),
+                url=record.rec_headers.get_header("WARC-Target-URI") or "",
+                date=record.rec_headers.get_header("WARC-Date") or "",
+                status=int(http.get_statuscode()) if http and http.get_statuscode().isdigit() else None,
+                content_type=(http.get_header("Content-Type") if http else None) or "",
+                content_encoding=(http.get_header("Content-Encoding") if http else None) or "",
+                body=record.raw_stream.read(limit + 1),
+            )
+        except Exception as error:  # warcio raises what its parsers raise
+            yield Malformed(stream.tell(), " ".join(str(error).split())[:200])
+            return
+
+
+def _next_start(stream: BinaryIO, at: int) -> int | None:
+    """Where the next record begins at or after an offset, None where none does."""
+    stream.seek(0)
+    gzipped = stream.read(2) == b"\x1f\x8b"
+    kept = b""
+    stream.seek(at)
+    while chunk := stream.read(SEARCHED_AT_ONCE):
+        window = kept + chunk
+        begins = stream.tell() - len(window)
+        for found in (_MEMBER if gzipped else _FIRST_LINE).finditer(window):
+            place = begins + (found.start() if gzipped else found.start(1))
+            if not gzipped or _holds_record(window[found.start() : found.start() + 4096]):
+                return place
+        kept = window[-4096:] if len(window) > 4096 else window
+        if stream.tell() - begins < SEARCHED_AT_ONCE:
+            return None
+    return None
+
+
+def _holds_record(member: bytes) -> bool:
+    try:
+        return zlib.decompressobj(31).decompress(member, 16).startswith(b"WARC/")
+    except zlib.error:
+        return False
