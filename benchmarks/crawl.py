@@ -56,7 +56,12 @@ def crawl_with_gristmill(root: str) -> Row:
         seconds = time.perf_counter() - started
         pages = read_tables(crawl.store, crawl.ref, "pages").to_pylist()
     kept = [page for page in pages if page["status"] == 200]
-    return {"version": "0.1", "documents": len(kept), "bytes": sum(page["body_bytes"] for page in kept), "seconds": seconds}
+    return {
+        "version": "0.1",
+        "documents": len(kept),
+        "bytes": sum(page["body_bytes"] for page in kept),
+        "seconds": seconds,
+    }
 
 
 def crawl_with_scrapy(root: str) -> Row:
@@ -93,7 +98,12 @@ def crawl_with_scrapy(root: str) -> Row:
     )
     process.crawl(Follow)
     process.start()
-    return {"version": scrapy.__version__, "documents": len(seen), "bytes": sum(seen.values()), "seconds": time.perf_counter() - started}
+    return {
+        "version": scrapy.__version__,
+        "documents": len(seen),
+        "bytes": sum(seen.values()),
+        "seconds": time.perf_counter() - started,
+    }
 
 
 def fetch_all(root: str, urls: list[str]) -> Row:
@@ -116,7 +126,12 @@ def fetch_all(root: str, urls: list[str]) -> Row:
 
     started = time.perf_counter()
     documents, size = asyncio.run(run())
-    return {"version": aiohttp.__version__, "documents": documents, "bytes": size, "seconds": time.perf_counter() - started}
+    return {
+        "version": aiohttp.__version__,
+        "documents": documents,
+        "bytes": size,
+        "seconds": time.perf_counter() - started,
+    }
 
 
 @contextmanager
@@ -199,7 +214,10 @@ def compare(data: Path, peers: list[str], repeats: int, json_file: Path | None) 
     """All systems on the site, then ours on sites that grow."""
 
     def one(system: str, root: str, known: list[str]) -> Row:
-        return measure([sys.executable, "-m", "benchmarks.crawl", "--one", system, root], json.dumps(known) if system == "limit" else "")
+        return measure(
+            [sys.executable, "-m", "benchmarks.crawl", "--one", system, root],
+            json.dumps(known) if system == "limit" else "",
+        )
 
     with site_folder(data) as folder, served("--folder", str(folder)) as root:
         known = linked_pages(root)

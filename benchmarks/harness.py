@@ -50,7 +50,11 @@ def measure(command: Sequence[str], given: str = "") -> Row:
     seconds = time.perf_counter() - started
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {errors[-2000:]}")
-    cost = {"seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime, "peak_rss_bytes": usage.ru_maxrss * 1024}
+    cost = {
+        "seconds": seconds,
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "peak_rss_bytes": usage.ru_maxrss * 1024,
+    }
     return cost | json.loads(output.strip().splitlines()[-1])
 
 
@@ -62,12 +66,16 @@ def side_by_side(systems: dict[str, Callable[[], Row]], repeats: int) -> list[Ro
             row = {"system": name} | run()
             runs[name].append(row)
             print(f"{number + 1}/{repeats} {name}: {row['documents']:,} in {row['seconds']:.2f} s", file=sys.stderr)
-    return [min(rows, key=lambda row: abs(row["seconds"] - median(r["seconds"] for r in rows))) for rows in runs.values()]
+    return [
+        min(rows, key=lambda row: abs(row["seconds"] - median(r["seconds"] for r in rows))) for rows in runs.values()
+    ]
 
 
 def machine() -> dict[str, Any]:
     """What the figures were taken on."""
-    names = re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text()) if platform.system() == "Linux" else []
+    names = (
+        re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text()) if platform.system() == "Linux" else []
+    )
     return {
         "processor": names[0] if names else platform.processor(),
         "cores": os.cpu_count(),
@@ -76,7 +84,9 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write_results(name: str, title: str, text: str, rows: list[Row], extra: dict[str, Any], json_file: Path | None) -> None:
+def write_results(
+    name: str, title: str, text: str, rows: list[Row], extra: dict[str, Any], json_file: Path | None
+) -> None:
     """Prints the table, writes it into its section of ``docs/benchmarks.md``, and all of it as JSON where wanted."""
     columns = COLUMNS | extra
     values = [[_cell(row, column) for column in columns.values()] for row in rows]

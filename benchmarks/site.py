@@ -10,14 +10,21 @@ from pathlib import Path
 
 from aiohttp import web
 
-WORDS = tuple(f"{a}{b}" for a in ("gra", "mil", "sto", "whe", "flo", "bar", "oat", "rye", "hul", "sie") for b in ("in", "ler", "ne", "at", "ur", "ley", "en", "ve"))
+WORDS = tuple(
+    f"{a}{b}"
+    for a in ("gra", "mil", "sto", "whe", "flo", "bar", "oat", "rye", "hul", "sie")
+    for b in ("in", "ler", "ne", "at", "ur", "ley", "en", "ve")
+)
 PAGE_WORDS = 2500
 
 
 def folder_site(folder: Path) -> dict[str, tuple[str, bytes]]:
     """Path -> (type, body) of the files of a folder, with a front page that links to every index."""
     files = {f"/{path.relative_to(folder).as_posix()}": path for path in sorted(folder.rglob("*")) if path.is_file()}
-    pages = {name: (mimetypes.guess_type(name)[0] or "application/octet-stream", path.read_bytes()) for name, path in files.items()}
+    pages = {
+        name: (mimetypes.guess_type(name)[0] or "application/octet-stream", path.read_bytes())
+        for name, path in files.items()
+    }
     indexes = [name for name in pages if name.endswith("/index.html")]
     top = [name for name in indexes if name.count("/") == min(other.count("/") for other in indexes)]
     links = "".join(f'<a href="{name}">{name}</a>' for name in top)
@@ -39,7 +46,13 @@ def application(pages: dict[str, tuple[str, bytes]], total: int) -> web.Applicat
 
     async def answer(request: web.Request) -> web.Response:
         if total:
-            number = 0 if request.path == "/" else int(request.path.rpartition("-")[2]) if request.path.startswith("/p/") else -1
+            number = (
+                0
+                if request.path == "/"
+                else int(request.path.rpartition("-")[2])
+                if request.path.startswith("/p/")
+                else -1
+            )
             if not 0 <= number < total:
                 return web.Response(status=404)
             return web.Response(body=generated_page(number, total), content_type="text/html")
@@ -64,4 +77,6 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, required=True)
     arguments = parser.parse_args()
     site = folder_site(arguments.folder) if arguments.folder else {}
-    web.run_app(application(site, arguments.generated), host="127.0.0.1", port=arguments.port, access_log=None, print=None)
+    web.run_app(
+        application(site, arguments.generated), host="127.0.0.1", port=arguments.port, access_log=None, print=None
+    )

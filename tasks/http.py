@@ -21,6 +21,36 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _BAD, _BAD_SHARE = "\ufffd", 0.02  # characters that an encoding could not read, and the share that is put up with
+MAX_UNCLOSED = 10_000
+_OPENING = re.compile(r"<([a-zA-Z][a-zA-Z0-9]*)")
+_NEVER_CLOSED = frozenset(
+    [
+        "area",
+        "base",
+        "br",
+        "col",
+        "dd",
+        "dt",
+        "embed",
+        "hr",
+        "img",
+        "input",
+        "li",
+        "link",
+        "meta",
+        "option",
+        "p",
+        "param",
+        "source",
+        "td",
+        "tfoot",
+        "th",
+        "thead",
+        "tr",
+        "track",
+        "wbr",
+    ]
+)
 _SUPERSETS = {
     "ascii": "cp1252",
     "iso8859-1": "cp1252",
@@ -32,7 +62,9 @@ _SUPERSETS = {
     "gb2312": "gb18030",
     "gbk": "gb18030",
 }
-_NEVER_ON_THE_WEB = frozenset({"utf-7", "idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs"})
+_NEVER_ON_THE_WEB = frozenset(
+    {"utf-7", "idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs"}
+)
 
 
 class BodyRefused(Exception):
@@ -73,9 +105,9 @@ def _inflated(body: bytes, window_bits: int, limit: int) -> bytes:
 
 def decode(body: bytes, content_type: str) -> str:
     """A page as text: by its byte order mark, as UTF-8 where it is that, else by HTTP, meta element or detection."""
-    for mark, encoding in _MARKS:
+    for mark, marked in _MARKS:
         if body.startswith(mark):
-            return body[len(mark) :].decode(encoding, "replace")
+            return body[len(mark) :].decode(marked, "replace")
     if not body.isascii():
         with contextlib.suppress(UnicodeDecodeError):
             return body.decode()  # other encodings hardly ever give valid UTF-8, and declarations are often wrong
@@ -87,6 +119,14 @@ def decode(body: bytes, content_type: str) -> str:
         if encoding is not None and (text := body.decode(encoding, "replace")).count(_BAD) <= _BAD_SHARE * len(text):
             return text
     return body.decode("cp1252", "replace")
+
+
+def is_bottomless(html: str) -> bool:
+    """Whether a page opens so many more elements than it closes that parsers take minutes (their time is quadratic)."""
+    if html.count("<") - 2 * html.count("</") <= MAX_UNCLOSED:
+        return False
+    opened = sum(found.group(1).lower() not in _NEVER_CLOSED for found in _OPENING.finditer(html))
+    return opened - html.count("</") > MAX_UNCLOSED
 
 
 def declared_charset(content_type: str) -> str:

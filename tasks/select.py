@@ -180,7 +180,7 @@ class Select(Stage):
             if other == part:
                 mine = set(ids["doc_id"].to_pylist())
             elif mine:
-                repeated |= {doc_id: source for doc_id in mine.intersection(ids["doc_id"].to_pylist())}
+                repeated |= dict.fromkeys(mine.intersection(ids["doc_id"].to_pylist()), source)
         return repeated if self.settings.remove_duplicates else {}
 
     def _better_duplicates(self) -> dict[str, tuple[str, float, str]]:

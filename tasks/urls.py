@@ -32,7 +32,9 @@ TRACKING_PARAMETERS = frozenset(
     }
 )
 # Parameters and path pieces that name a visit and never a page; those in the second set only with a long value.
-SESSION_PARAMETERS = frozenset({"jsessionid", "phpsessid", "sessionid", "session_id", "oscsid", "zenid", "cfid", "cftoken"})
+SESSION_PARAMETERS = frozenset(
+    {"jsessionid", "phpsessid", "sessionid", "session_id", "oscsid", "zenid", "cfid", "cftoken"}
+)
 SESSION_IF_LONG = frozenset({"sid", "s", "session", "token"})
 _SESSION_PATH = re.compile(r";jsessionid=[^/?;]*|/\([SFX]\([^)/]*\)\)", re.IGNORECASE)
 _LONG_VALUE = re.compile(r"[0-9A-Za-z,_-]{20,}\Z")

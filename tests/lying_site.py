@@ -55,7 +55,15 @@ class LyingSite:
     def body(self, number: int) -> bytes:
         # Every page can be reached without the pages that are forbidden: children hang below pages that are not.
         links = [self.path(n) for n in range(self.pages) if self.parent(n) == number] if number < self.pages else []
-        traps = ["/loop/a", "/chain/1", "/bomb/1", f"/calendar/2026/{number % 12 + 1:02}", "/soft/missing", "/headers", "/unsaid"]
+        traps = [
+            "/loop/a",
+            "/chain/1",
+            "/bomb/1",
+            f"/calendar/2026/{number % 12 + 1:02}",
+            "/soft/missing",
+            "/headers",
+            "/unsaid",
+        ]
         anchors = "".join(f'<a href="{link}">x</a>' for link in [*links, traps[number % len(traps)]])
         noindex = '<meta name="robots" content="noindex">' if number % NOINDEX_EVERY == 1 else ""
         return f"<html><head>{noindex}<title>Page {number}</title></head><body><p>{words(number)}</p>{anchors}</body></html>".encode()
@@ -77,7 +85,11 @@ class LyingSite:
             stormy = self.storm > 0 and path != "/robots.txt"
             self.storm -= stormy
         if stormy:
-            later = [{}, {"Retry-After": "0"}, {"Retry-After": time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time()))}]
+            later = [
+                {},
+                {"Retry-After": "0"},
+                {"Retry-After": time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time()))},
+            ]
             self.answer(request, [429, 503][self.storm % 2], later[self.storm % 3], b"slow down")
         elif path == "/robots.txt":
             late = b"Disallow: /late\n" if self.requests > ROBOTS_CHANGE_AFTER else b""
@@ -116,13 +128,20 @@ class LyingSite:
         elif path.startswith("/calendar/"):
             year, month = int(path.split("/")[2]), int(path.split("/")[3])
             later = f"/calendar/{year + month // 12}/{month % 12 + 1:02}"
-            self.answer(request, 200, html, f'<html><body>Nothing in {month}/{year}<a href="{later}">later</a></body></html>'.encode())
+            self.answer(
+                request,
+                200,
+                html,
+                f'<html><body>Nothing in {month}/{year}<a href="{later}">later</a></body></html>'.encode(),
+            )
         elif path == "/headers":
             self.answer(request, 200, {f"X-{n}": "x" * 1000 for n in range(200)}, b"")
         elif path == "/unsaid":
             self.answer(request, 200, {"Content-Encoding": "br", **html}, b"\x0b\x02\x80never asked for")
         else:  # a page that cannot be, answered as if it were one
-            self.answer(request, 200, html, f"<html><body>Sorry! We looked for {path} everywhere.</body></html>".encode())
+            self.answer(
+                request, 200, html, f"<html><body>Sorry! We looked for {path} everywhere.</body></html>".encode()
+            )
 
     def answer(
         self,

@@ -70,7 +70,9 @@ def test_lying_site_is_crawled_to_its_end_through_ten_kills(tmp_path: Path) -> N
     lies = sum(1 for n in range(PAGES) if site.path(n).startswith("/page/") and n % 10 in (3, 7))
     print(f"{PAGES} pages, {KILLS} kills: {again} fetched again, {lies} of them after a lie")
     storms = site.requests // 300 * 12
-    assert again <= lies + 4 * len([n for n in range(PAGES) if n % 10 == 4]) + storms + KILLS * settings.requests_per_host
+    assert (
+        again <= lies + 4 * len([n for n in range(PAGES) if n % 10 == 4]) + storms + KILLS * settings.requests_per_host
+    )
 
 
 def _no_page_twice(store: Store, ref, expected: set[str]) -> None:
@@ -92,6 +94,8 @@ def _refusals_have_reasons(urls: dict[str, dict], root: str) -> None:
     assert rules["/loop/a"] == rules["/loop/b"] == rules["/chain/1"] == ("removed", "redirect")
     assert rules["/chain/6"] == ("removed", "redirects without end")
     assert rules["/soft/missing"] == ("removed", "soft 404")
-    assert all(rule == ("removed", "robots.txt") for path, rule in rules.items() if path.startswith(("/private/", "/late/")))
+    assert all(
+        rule == ("removed", "robots.txt") for path, rule in rules.items() if path.startswith(("/private/", "/late/"))
+    )
     assert ("removed", "trap: calendar without end") in rules.values() or ("removed", "too deep") in rules.values()
     assert all(row["rule"] for row in urls.values() if row["verdict"] != "kept")

@@ -169,7 +169,9 @@ def test_interval_doubles_for_what_stays_and_halves_for_what_changes(shelf: Shel
     crawl_anew(tmp_path, shelf.settings())
     shelf.pages["/p/1"] = "Changed once."
     second, _ = crawl_anew(tmp_path, shelf.settings())
-    rows = {row["url"].removeprefix(shelf.root): row for row in read_tables(second.store, second.ref, "urls").to_pylist()}
+    rows = {
+        row["url"].removeprefix(shelf.root): row for row in read_tables(second.store, second.ref, "urls").to_pylist()
+    }
 
     def wait(path: str) -> float:
         return (rows[path]["next_visit_at"] - rows[path]["visited_at"]).total_seconds()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import datetime
 import hashlib
-import io
 import os
 import uuid
 import zlib
@@ -60,6 +59,7 @@ class Archive:
         self.store, self.ref, self.crawl, self.software = store, ref, crawl, software
         self._scratch, self._frontier = scratch, frontier
         self.segment = frontier.fact("segment", 1)
+        self._handle: int | None = None
         self._recover()
         self._open()
 
@@ -105,9 +105,10 @@ class Archive:
     def _commit(self) -> None:
         if self._file.exists():
             self.store.adopt(self.warc_path, self._file)
-        with self.store.writing(self._pages_path) as temporary, pq.ParquetWriter(
-            temporary, PAGES, compression=COMPRESSION
-        ) as writer:
+        with (
+            self.store.writing(self._pages_path) as temporary,
+            pq.ParquetWriter(temporary, PAGES, compression=COMPRESSION) as writer,
+        ):
             rows: list[dict[str, Any]] = []
             for row in self._frontier.logged(self.segment):
                 rows.append(row | {"fetched_at": datetime.datetime.fromtimestamp(row["fetched_at"], datetime.UTC)})
@@ -139,7 +140,7 @@ class Archive:
                     self._frontier.remember(warc_bytes=whole)
 
     def _open(self) -> None:
-        self._handle: int | None = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._handle = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         self.size = os.fstat(self._handle).st_size
         if self.size == 0:
             fields = {"software": self.software, "format": "WARC File Format 1.1", "isPartOf": self.crawl}
@@ -158,15 +159,32 @@ def _records(exchange: Exchange) -> Iterable[bytes]:
     headers = [(f"X-Crawl-{n}" if n.lower() in TRAVEL_HEADERS else n, v) for n, v in exchange.response_headers]
     payload_digest = {"WARC-Payload-Digest": _digest(exchange.body)}
     if exchange.revisits is None:
-        head = _http_head(f"HTTP/1.1 {exchange.status} {exchange.reason}".rstrip(), [*headers, ("Content-Length", str(len(exchange.body)))])
+        head = _http_head(
+            f"HTTP/1.1 {exchange.status} {exchange.reason}".rstrip(),
+            [*headers, ("Content-Length", str(len(exchange.body)))],
+        )
         cut = {"WARC-Truncated": "disconnect"} if exchange.truncated else {}
-        yield _record("response", exchange.url, at, "application/http; msgtype=response", head + exchange.body, record_id, payload_digest | cut)
+        yield _record(
+            "response",
+            exchange.url,
+            at,
+            "application/http; msgtype=response",
+            head + exchange.body,
+            record_id,
+            payload_digest | cut,
+        )
     else:
         profile, first = exchange.revisits
-        refers = {"WARC-Profile": profile, "WARC-Refers-To-Target-URI": exchange.url, "WARC-Refers-To-Date": _iso(first)}
+        refers = {
+            "WARC-Profile": profile,
+            "WARC-Refers-To-Target-URI": exchange.url,
+            "WARC-Refers-To-Date": _iso(first),
+        }
         known = {} if profile == SERVER_NOT_MODIFIED else payload_digest
         head = _http_head(f"HTTP/1.1 {exchange.status} {exchange.reason}".rstrip(), headers)
-        yield _record("revisit", exchange.url, at, "application/http; msgtype=response", head, record_id, refers | known)
+        yield _record(
+            "revisit", exchange.url, at, "application/http; msgtype=response", head, record_id, refers | known
+        )
     concurrent = {"WARC-Concurrent-To": record_id}
     request = _http_head(f"GET {_target(exchange.url)} HTTP/1.1", exchange.request_headers)
     yield _record("request", exchange.url, at, "application/http; msgtype=request", request, None, concurrent)
@@ -203,7 +221,10 @@ def _fields(values: dict[str, str]) -> bytes:
 
 def _http_head(first: str, headers: Headers) -> bytes:
     lines = [first, *(f"{name}: {value}" for name, value in headers)]
-    return "".join(line.replace("\r", " ").replace("\n", " ") + "\r\n" for line in lines).encode("latin-1", "replace") + b"\r\n"
+    return (
+        "".join(line.replace("\r", " ").replace("\n", " ") + "\r\n" for line in lines).encode("latin-1", "replace")
+        + b"\r\n"
+    )
 
 
 def _member(record: bytes) -> bytes:

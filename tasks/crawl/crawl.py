@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -47,30 +48,34 @@ class Crawl:
     def __init__(self, job: Job) -> None:
         self.job, self.settings, store = job, job.settings, Store(job.store)
         self.frontier = Frontier(job.frontier, self.settings.urls_per_pattern)
-        scored = curated(self.settings.links) if self.settings.links else []
-        self.scope = Scope(self.settings, [*self.settings.seeds, *(link.url for link in scored if link.refusal is None)])
+        starts = (link.url for link in self._curated() if link.refusal is None)
+        self.scope = Scope(self.settings, itertools.chain(self.settings.seeds, starts))
         if not self.frontier.fact("begun"):
-            self._begin(store, scored)
-        self.archive = Archive(
-            store, job.ref, job.crawl, self.settings.full_user_agent, job.scratch, self.frontier
-        )
+            self._begin(store)
+        self.archive = Archive(store, job.ref, job.crawl, self.settings.full_user_agent, job.scratch, self.frontier)
         self.fetched = self.frontier.fact("fetched")
         self._last_progress = 0.0
 
-    def _begin(self, store: Store, scored: Iterable[Link]) -> None:
+    def _curated(self) -> Iterable[Link]:
+        return curated(self.settings.links) if self.settings.links else ()
+
+    def _begin(self, store: Store) -> None:
         """Seeds, curated links and what the crawl before knew, all at once."""
         with self.frontier.transaction():
             if self.job.previous is not None:
                 self.frontier.load(known_urls(store, self.job.previous, self.scope, self.frontier, time.time()))
             self.frontier.add(self._judged(Link(seed, 0) for seed in self.settings.seeds))
-            self.frontier.add(self._judged(scored))
+            self.frontier.add(self._judged(self._curated()))
             self.frontier.remember(begun=1)
 
     def record(self, claim: Claim, exchange: Exchange | None, visit: Visit) -> None:
         """Makes a visit durable: first its archive records, then everything else in one transaction."""
         offset = None
         if exchange is not None and visit.archived:
-            exchange.metadata |= {"hopsFromSeed": str(claim.depth), **({"via": claim.referrer} if claim.referrer else {})}
+            exchange.metadata |= {
+                "hopsFromSeed": str(claim.depth),
+                **({"via": claim.referrer} if claim.referrer else {}),
+            }
             if visit.revisits is not None:
                 first = datetime.datetime.fromtimestamp(claim.known["changed_at"], datetime.UTC)
                 exchange.revisits = (visit.revisits, first)
@@ -80,7 +85,9 @@ class Crawl:
         if unchanged and visit.page.get("digest"):  # the body is where it was
             visit.page |= {name: claim.known[name] for name in place}
         else:
-            visit.page |= dict(zip(place, (self.archive.warc_path, offset) if offset is not None else (None, None), strict=True))
+            visit.page |= dict(
+                zip(place, (self.archive.warc_path, offset) if offset is not None else (None, None), strict=True)
+            )
         with self.frontier.transaction():
             self.frontier.settle(claim, visit.verdict, visit.refusal, visit.page)
             self.frontier.add(self._judged(links_from(claim, visit)))
@@ -97,9 +104,15 @@ class Crawl:
     def forbid(self, claim: Claim, robots: Robots) -> None:
         """Settles a URL that robots.txt forbids; where it only could not be read, known pages stay known."""
         if robots.unreadable and claim.known.get("digest"):
-            visit = Visit("kept", Refusal("not asked this time", f"robots.txt: {robots.unreadable}"), {"next_visit_at": time.time()})
+            visit = Visit(
+                "kept",
+                Refusal("not asked this time", f"robots.txt: {robots.unreadable}"),
+                {"next_visit_at": time.time()},
+            )
         else:
-            detail = f"robots.txt could not be read: {robots.unreadable}" if robots.unreadable else "robots.txt forbids it"
+            detail = (
+                f"robots.txt could not be read: {robots.unreadable}" if robots.unreadable else "robots.txt forbids it"
+            )
             visit = forbidden(ROBOTS_RULE, detail)
         with self.frontier.transaction():
             self.frontier.settle(claim, visit.verdict, visit.refusal, visit.page)

@@ -53,5 +53,7 @@ def _link(url: str | None, score: float | None, settings: CuratedLinks) -> Link 
     except ValueError:
         return None  # no web address: nothing that could be fetched or refused
     value = float(score) if score is not None else float("-inf")
-    refusal = Refusal("score too low", f"{score}, min_score {settings.min_score:g}") if value < settings.min_score else None
+    refusal = (
+        Refusal("score too low", f"{score}, min_score {settings.min_score:g}") if value < settings.min_score else None
+    )
     return Link(canonical, 0, priority=value if refusal is None else 0.0, refusal=refusal)

@@ -38,6 +38,7 @@ PAGE_COLUMNS = {
     "visits": "INT",
     "changes": "INT",
 }
+CLAIM_COLUMNS = ("id", "url", "host", "depth", "hops", "referrer", "attempts")
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS hosts (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, waiting INT NOT NULL DEFAULT 0, pages INT NOT NULL DEFAULT 0,
@@ -136,7 +137,9 @@ class Frontier:
             self._seen[link.url] = None
             if len(self._seen) > CACHED_URLS:
                 self._seen.pop(next(iter(self._seen)))
-            known = self._db.execute("SELECT id, host, state, visited_at FROM urls WHERE url = ?", (link.url,)).fetchone()
+            known = self._db.execute(
+                "SELECT id, host, state, visited_at FROM urls WHERE url = ?", (link.url,)
+            ).fetchone()
             if known is None:
                 self._insert(link)
             elif known["state"] == RESTING and (link.changed_after or 0) > known["visited_at"]:
@@ -209,9 +212,9 @@ class Frontier:
 
     def claim(self, host: int, limit: int) -> list[Claim]:
         """Takes a host's waiting URLs, best first; they stay claimed until recorded, put back, or a restart."""
-        columns = ", ".join(PAGE_COLUMNS)
+        columns = ", ".join((*CLAIM_COLUMNS, *PAGE_COLUMNS))
         rows = self._db.execute(
-            f"SELECT id, url, host, depth, hops, referrer, attempts, {columns} FROM urls "
+            f"SELECT {columns} FROM urls "
             "WHERE host = ? AND state = ? AND not_before <= ? ORDER BY priority DESC, depth, id LIMIT ?",
             (host, WAITING, time.time(), limit),
         ).fetchall()
@@ -219,7 +222,10 @@ class Frontier:
             self._db.executemany("UPDATE urls SET state = ? WHERE id = ?", [(CLAIMED, row["id"]) for row in rows])
             self._wait(host, -len(rows))
         return [
-            Claim(*tuple(row)[:7], known={name: row[name] for name in PAGE_COLUMNS} if row["visits"] else {})
+            Claim(
+                **{name: row[name] for name in CLAIM_COLUMNS},
+                known={name: row[name] for name in PAGE_COLUMNS} if row["visits"] else {},
+            )
             for row in rows
         ]
 
@@ -246,7 +252,9 @@ class Frontier:
 
     def log(self, segment: int, claim: Claim, row: Mapping[str, Any]) -> None:
         """Keeps a row of ``pages`` until its segment of the archive is finished. Within a transaction."""
-        self._db.execute("INSERT INTO fetches (segment, url, row) VALUES (?, ?, ?)", (segment, claim.id, json.dumps(row)))
+        self._db.execute(
+            "INSERT INTO fetches (segment, url, row) VALUES (?, ?, ?)", (segment, claim.id, json.dumps(row))
+        )
 
     def count_page(self, host: int, transferred: int) -> None:
         """Counts a fetch against its host's budgets. Within a transaction."""

@@ -6,8 +6,8 @@ Every address is judged after its name was resolved, for redirects as for first 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from scrapy.resolver import CachingThreadedResolver
 from twisted.internet.defer import Deferred
@@ -15,6 +15,7 @@ from twisted.web._newclient import HTTPClientParser, ParseError
 
 from tasks.crawl.settings import CrawlSettings
 
+REFUSALS_KEPT = 10_000
 SETTINGS_KEY = "GRISTMILL_CRAWL"  # of Scrapy's settings: the crawl's own, as JSON
 
 
@@ -46,6 +47,7 @@ class GuardedResolver(CachingThreadedResolver):  # type: ignore[misc] # Scrapy i
     """Scrapy's resolver behind the guard. The address that it gives is the one that is connected to."""
 
     guard: AddressGuard
+    refused: ClassVar[dict[str, str]] = {}  # name -> why; Twisted says no more than that nothing was found
 
     @classmethod
     def from_crawler(cls, crawler: Any, reactor: Any) -> GuardedResolver:
@@ -56,8 +58,17 @@ class GuardedResolver(CachingThreadedResolver):  # type: ignore[misc] # Scrapy i
 
     def getHostByName(self, name: str, timeout: Sequence[int] = ()) -> Deferred[str]:  # noqa: N802 (Twisted's name)
         """The judged IPv4 address of a name or of a literal."""
-        check: Callable[[str], Any] = lambda address: self.guard.check(name, address)  # noqa: E731
-        return super().getHostByName(name, timeout).addCallback(check)
+        resolved: Deferred[str] = super().getHostByName(name, timeout)
+        return resolved.addCallback(self._judge, name)
+
+    def _judge(self, address: str, name: str) -> str:
+        try:
+            return self.guard.check(name, address)
+        except AddressRefused as error:
+            if len(self.refused) > REFUSALS_KEPT:
+                self.refused.clear()
+            self.refused[name] = str(error)
+            raise
 
 
 def limit_headers(limit: int) -> None:

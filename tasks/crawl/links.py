@@ -11,12 +11,15 @@ import xxhash
 from lxml import etree
 from selectolax.lexbor import LexborHTMLParser
 
-from tasks.http import BodyRefused, decode, decoded_body
+from tasks.http import BodyRefused, decode, decoded_body, is_bottomless
 from tasks.urls import canonical_url, without_session
 
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 MAX_LINKS = 10_000  # of one page; more are no navigation
 MAX_SITEMAP_LINKS = 50_000  # sitemaps.org: URLs of one sitemap
+BINARY_TYPES = frozenset(
+    {"application/pdf", "application/zip", "application/javascript", "text/css", "text/javascript"}
+)
 FEED_TYPES = frozenset({"application/rss+xml", "application/atom+xml", "application/rdf+xml"})
 _NOT_FOUND = re.compile(
     r"^\W*(?:error\W*)?404\b|\b404 (?:error|not found)|\bnot found\b|no longer (?:available|exists)|page introuvable"
@@ -53,13 +56,11 @@ class PageFacts:
 
 def facts_of(body: bytes, content_type: str, url: str, feeds: bool) -> PageFacts:
     """Reads a decoded body: HTML for its links, a sitemap or feed (where wanted) for its entries."""
-    kind = content_type.split(";")[0].strip().lower()
+    kind = content_type.split(";", maxsplit=1)[0].strip().lower()
     if kind in HTML_TYPES:
         return _read_html(decode(body, content_type), url, feeds)
-    if feeds and (body[:2] == b"\x1f\x8b" or b"<" in body[:512]):
+    if feeds and kind not in BINARY_TYPES and not kind.startswith(("image/", "video/", "audio/", "font/")):
         return PageFacts(links=list(entries_of(body, url)))
-    if feeds and kind == "text/plain" and re.search(r"sitemap[^/]*\.txt$", url, re.IGNORECASE):
-        return PageFacts(links=list(_resolved((line, None) for line in decode(body, content_type).split()[:MAX_SITEMAP_LINKS])))
     return PageFacts()
 
 
@@ -76,6 +77,8 @@ def exact_fingerprint(text: str) -> int:
 
 
 def _read_html(html: str, url: str, feeds: bool) -> PageFacts:
+    if is_bottomless(html):
+        raise ValueError("its elements are nested without end")
     tree = LexborHTMLParser(html)
     facts = PageFacts()
     base, hrefs = url, []
@@ -104,15 +107,22 @@ def _read_html(html: str, url: str, feeds: bool) -> PageFacts:
 
 
 def entries_of(body: bytes, url: str) -> Iterator[Found]:
-    """The URLs of a sitemap (sitemaps.org, index or set, plain or gzip) or of an RSS, RDF or Atom feed."""
+    """The URLs of a sitemap (sitemaps.org: index, set or lines, plain or gzip) or of an RSS, RDF or Atom feed."""
     if body[:2] == b"\x1f\x8b":
         try:
             body = decoded_body(body, "gzip", 50 << 20)  # sitemaps.org: 50 MB
         except BodyRefused:
             return
+    body = body.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if body.startswith((b"http://", b"https://")):
+        lines = body.decode("utf-8", "replace").split("\n")[:MAX_SITEMAP_LINKS]
+        yield from _resolved(((line.strip(), None) for line in lines if line.startswith("http")), url)
+        return
+    if not body.startswith(b"<"):
+        return
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, recover=True, huge_tree=False)
     try:
-        root = etree.fromstring(body.lstrip(), parser)
+        root = etree.fromstring(body, parser)
     except etree.XMLSyntaxError:
         return
     if root is not None and _local(root) in ("urlset", "sitemapindex", "rss", "RDF", "feed"):
@@ -124,10 +134,16 @@ def _entries(root: etree._Element) -> Iterator[tuple[str, datetime | None]]:
         if count >= MAX_SITEMAP_LINKS:
             return
         children = {_local(child): child for child in reversed(entry)}
-        links = [child for child in entry if _local(child) in ("loc", "link") and child.get("rel", "alternate") == "alternate"]
+        links = [
+            child
+            for child in entry
+            if _local(child) in ("loc", "link") and child.get("rel", "alternate") == "alternate"
+        ]
         date = next((children[name].text for name in _DATES if name in children), None)
-        for link in links[:1]:
-            yield (link.get("href") or link.text or "").strip(), _date(date)
+        link = links[0] if links else entry  # some put the address into the entry itself
+        address = (link.get("href") or link.text or "").strip()
+        if address:
+            yield address, _date(date)
 
 
 _ENTRIES = frozenset({"url", "sitemap", "item", "entry"})

@@ -79,7 +79,9 @@ class FrontierScheduler(BaseScheduler):  # type: ignore[misc] # Scrapy is not ty
 
     def has_pending_requests(self) -> bool:
         """Whether any URL is left within the page budget."""
-        return bool(self._moved_robots) or self._room() > 0 and (self._frontier.waiting > 0 or any(host.claims for host in self._hosts.values()))
+        return bool(self._moved_robots) or (
+            self._room() > 0 and (self._frontier.waiting > 0 or any(host.claims for host in self._hosts.values()))
+        )
 
     def enqueue_request(self, request: Request) -> bool:
         """Takes the request for a robots.txt that has moved; every other one is made here."""

@@ -56,9 +56,7 @@ class Scope:
         if not self._settings.domains:
             return domain in self._hosts
         name = host_name(domain)
-        return any(
-            domain == wanted or name == wanted or name.endswith(f".{wanted}") for wanted in self._settings.domains
-        )
+        return any(wanted in (domain, name) or name.endswith(f".{wanted}") for wanted in self._settings.domains)
 
 
 def _trap(url: str) -> Refusal | None:

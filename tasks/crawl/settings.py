@@ -50,7 +50,9 @@ class CrawlSettings(StageSettings):
     urls_per_pattern: int = Field(
         50_000, ge=1, description="URLs of a host that differ in digits or parameter values alone"
     )
-    soft_404: bool = Field(True, description="ask each host once for a page that cannot be, to know its answer by sight")
+    soft_404: bool = Field(
+        True, description="ask each host once for a page that cannot be, to know its answer by sight"
+    )
     sitemaps: bool = Field(True, description="read the sitemaps that robots.txt names, and the feeds that pages name")
     user_agent: str = Field("", description="how the crawler names itself; empty for gristmill and the contact")
     contact: str = Field("", description="URL or e-mail address where site owners reach you; needed for public hosts")

@@ -29,14 +29,14 @@ from scrapy.http import Request, Response
 from tasks.crawl.archive import Exchange, Headers
 from tasks.crawl.crawl import Crawl, Job
 from tasks.crawl.frontier import Claim
-from tasks.crawl.guard import SETTINGS_KEY, AddressRefused, GuardedResolver, limit_headers
+from tasks.crawl.guard import SETTINGS_KEY, GuardedResolver, limit_headers
 from tasks.crawl.politeness import OVERLOADED
-from tasks.crawl.scheduler import PAGE, PROBE, ROBOTS, FrontierScheduler, Host
+from tasks.crawl.scheduler import PROBE, ROBOTS, FrontierScheduler, Host
 from tasks.crawl.scope import Refusal
 from tasks.crawl.settings import CrawlSettings
 from tasks.crawl.visit import REDIRECTS, Visit, forbidden, soft_404_of, unanswered, visit_of
 from tasks.process import PARENT_VARIABLE, die_with_parent, emit
-from tasks.urls import canonical_url
+from tasks.urls import canonical_url, host_name
 
 FINISHED = "finished"
 log = logging.getLogger("gristmill.crawl")
@@ -114,11 +114,13 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc] # Scrapy is not typed her
         visit = visit_of(claim, exchange, self.crawl.settings, host.soft_404 or 0)
         if overloaded:
             self.scheduler.refused(host, response.headers.get("Retry-After", b"").decode("latin-1"))
-        self._settle(claim, exchange, visit, self.crawl.settings.patience if overloaded else self.crawl.settings.retries)
+        self._settle(
+            claim, exchange, visit, self.crawl.settings.patience if overloaded else self.crawl.settings.retries
+        )
         return None
 
     def _robots(self, exchange: Exchange, host: Host, request: Request) -> Request | None:
-        location = dict((name.lower(), value) for name, value in exchange.response_headers).get("location")
+        location = {name.lower(): value for name, value in exchange.response_headers}.get("location")
         if exchange.status in REDIRECTS and location:
             again = self.scheduler.follow_robots(request, urljoin(exchange.url, location))
             if again is not None:
@@ -130,8 +132,8 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc] # Scrapy is not typed her
     def _unanswered(self, failure: Any) -> None:
         request: Request = failure.request
         host: Host = request.meta["host"]
-        refused = _cause(failure.value, AddressRefused)
-        reason = str(refused) if refused else f"{failure.type.__name__}: {str(failure.value).strip() or failure.type.__doc__}"
+        refused = GuardedResolver.refused.get(host_name(host.name)) if failure.check(CannotResolveHostError) else None
+        reason = refused or f"{failure.type.__name__}: {str(failure.value).strip() or failure.type.__doc__}"
         reason = " ".join(reason.split())[:300]
         if request.meta["kind"] == ROBOTS:
             self.scheduler.robots_failed(host, reason, final=refused is not None)
@@ -153,7 +155,9 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc] # Scrapy is not typed her
         if visit.retry is not None and claim.attempts < tries:
             wait = self.crawl.settings.backoff_s * 2.0 ** min(claim.attempts, 20)
             with self.crawl.frontier.transaction():
-                self.crawl.frontier.put_back(claim, claim.attempts + 1, time.time() + min(wait, self.crawl.settings.max_wait_s))
+                self.crawl.frontier.put_back(
+                    claim, claim.attempts + 1, time.time() + min(wait, self.crawl.settings.max_wait_s)
+                )
         else:
             self.crawl.record(claim, exchange, visit)
 
@@ -177,13 +181,6 @@ def _headers(headers: Any) -> Headers:
     return [(name.decode("latin-1"), value.decode("latin-1")) for name, values in headers.items() for value in values]
 
 
-def _cause(error: BaseException | None, kind: type[BaseException]) -> BaseException | None:
-    """The first error of a kind among an error and its causes."""
-    while error is not None and not isinstance(error, kind):
-        error = error.__cause__ or error.__context__
-    return error
-
-
 def scrapy_settings(settings: CrawlSettings) -> dict[str, Any]:
     """Our settings in Scrapy's words. None of its middlewares: scope, robots, redirects and retries are the crawl's own."""
     return {
@@ -194,7 +191,7 @@ def scrapy_settings(settings: CrawlSettings) -> dict[str, Any]:
         "DOWNLOADER_MIDDLEWARES_BASE": {"scrapy.downloadermiddlewares.useragent.UserAgentMiddleware": 500},
         "SPIDER_MIDDLEWARES_BASE": {},
         "EXTENSIONS_BASE": {},
-        "DOWNLOAD_HANDLERS": {scheme: None for scheme in ("data", "file", "ftp", "s3")},
+        "DOWNLOAD_HANDLERS": dict.fromkeys(("data", "file", "ftp", "s3")),
         "USER_AGENT": settings.full_user_agent,
         "CONCURRENT_ITEMS": 1,  # Scrapy starts so many tasks for every answer, and there are no items
         "DOWNLOAD_DELAY": 0,

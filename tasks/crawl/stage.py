@@ -127,7 +127,10 @@ def made_of(frontier: Frontier) -> Made:
         "SELECT verdict, rule, count(*) AS n, coalesce(sum(body_bytes), 0) AS bytes FROM urls "
         "WHERE verdict != 'kept' GROUP BY 1, 2 ORDER BY 1 DESC, 2"
     ):
-        removed, failed = removed + row["n"] * (row["verdict"] == "removed"), failed + row["n"] * (row["verdict"] == "failed")
+        removed, failed = (
+            removed + row["n"] * (row["verdict"] == "removed"),
+            failed + row["n"] * (row["verdict"] == "failed"),
+        )
         funnel[row["rule"]] = [row["n"], row["bytes"]]
     digest, kept, size = hashlib.sha256(), 0, 0
     query = "SELECT url, content_type, digest, body_bytes FROM urls WHERE verdict = 'kept' ORDER BY url"

@@ -55,7 +55,9 @@ def visit_of(claim: Claim, answer: Exchange, settings: CrawlSettings, soft_404: 
     try:
         visit = _judged(claim, answer, settings, soft_404)
     except Exception as error:  # of a page that no reader foresaw: one page's fault must not end a crawl
-        visit = Visit("failed", Refusal("page", f"{type(error).__name__}: {str(error)[:200]}"), {"status": answer.status})
+        visit = Visit(
+            "failed", Refusal("page", f"{type(error).__name__}: {str(error)[:200]}"), {"status": answer.status}
+        )
     known, at = claim.known, answer.fetched_at.timestamp()
     unchanged = visit.page.get("digest") == known.get("digest") and visit.page["status"] == known.get("status")
     visit.page |= {"visited_at": at, "visits": (known.get("visits") or 0) + 1}
@@ -101,11 +103,18 @@ def _judged(claim: Claim, answer: Exchange, settings: CrawlSettings, soft_404: i
         return visit
     if status in GONE and claim.known.get("digest"):
         return Visit("removed", Refusal("vanished", f"status {status}"), page)
-    return Visit("removed", Refusal("not found" if status in GONE else "status other than 200", f"status {status}"), page)
+    return Visit(
+        "removed", Refusal("not found" if status in GONE else "status other than 200", f"status {status}"), page
+    )
 
 
 def _judged_page(
-    claim: Claim, answer: Exchange, headers: Mapping[str, str], page: dict[str, Any], settings: CrawlSettings, soft_404: int
+    claim: Claim,
+    answer: Exchange,
+    headers: Mapping[str, str],
+    page: dict[str, Any],
+    settings: CrawlSettings,
+    soft_404: int,
 ) -> Visit:
     try:
         body = decoded_body(answer.body, headers.get("content-encoding", ""), settings.max_decoded_bytes)

@@ -36,7 +36,10 @@ class ExtractArchive(Stage):
 
     def __init__(self, store: Store, settings: ExtractSettings, archives: WarcSettings, source: str) -> None:
         super().__init__(store, settings, {}, source)
-        self._files = {f"{source}-{hashlib.sha256(file.digest.encode()).hexdigest()[:PART_DIGITS]}": file for file in external_files(store, archives)}
+        self._files = {
+            f"{source}-{hashlib.sha256(file.digest.encode()).hexdigest()[:PART_DIGITS]}": file
+            for file in external_files(store, archives)
+        }
 
     @property
     def identity(self) -> dict[str, Any]:

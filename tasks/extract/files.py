@@ -79,7 +79,10 @@ def _expand(pattern: str, base: str) -> list[tuple[str, str]]:
     addresses = [files.fs.unstrip_protocol(file.path) if "://" in pattern else file.path for file in files]
     plain = fixed.partition("://")[2] or fixed or "."
     root = os.path.abspath(plain) if "://" not in pattern else plain
-    return [(address, file.path.partition(root.rstrip("/") + "/")[2] or Path(file.path).name) for address, file in zip(addresses, files, strict=True)]
+    return [
+        (address, file.path.partition(root.rstrip("/") + "/")[2] or Path(file.path).name)
+        for address, file in zip(addresses, files, strict=True)
+    ]
 
 
 def _identified(store: Store, address: str, name: str) -> ExternalFile:

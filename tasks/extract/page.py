@@ -14,7 +14,7 @@ from pydantic import Field
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree
 
-from tasks.http import decode
+from tasks.http import decode, is_bottomless
 from tasks.stage import Made, StageSettings, operational
 from tasks.urls import domain_of
 from warehouse import schemas
@@ -24,7 +24,15 @@ HTML_TYPES = ("text/html", "application/xhtml+xml")
 DOC_ID_LENGTH = 32  # hexadecimal digits
 LATEST_DATE = "2100-01-01"  # htmldate's own bound is today, which would make its answer depend on the clock
 STAGE = "extract"
-RULES = ("not a web address", "status other than 200", "not HTML", "too large", "no text", "same URL and text", "failed")
+RULES = (
+    "not a web address",
+    "status other than 200",
+    "not HTML",
+    "too large",
+    "no text",
+    "same URL and text",
+    "failed",
+)
 
 
 class ExtractSettings(StageSettings):
@@ -56,7 +64,12 @@ class PageRefused(Exception):
     """A page gives no document."""
 
     def __init__(
-        self, rule: str, detail: str | None = None, value: float | None = None, threshold: float | None = None, failed: bool = False
+        self,
+        rule: str,
+        detail: str | None = None,
+        value: float | None = None,
+        threshold: float | None = None,
+        failed: bool = False,
     ) -> None:
         super().__init__(rule)
         self.rule, self.detail, self.value, self.threshold, self.failed = rule, detail, value, threshold, failed
@@ -104,21 +117,22 @@ class Documents:
         self._rows: list[dict[str, Any]] = []
         self._refused: list[dict[str, Any]] = []
         self._bytes = 0
-        self._funnel: dict[str, list[int]] = {
-            rule: [0, 0] for rule in RULES
-        }
+        self._funnel: dict[str, list[int]] = {rule: [0, 0] for rule in RULES}
 
     def read_html(self, url: str, content_type: str, body: bytes, digest: str) -> None:
         """Takes a page."""
         with self._refusals(url, len(body)):
-            kind = content_type.split(";")[0].strip().lower()
+            kind = content_type.split(";", maxsplit=1)[0].strip().lower()
             if kind not in HTML_TYPES:
                 raise PageRefused("not HTML", kind[:100])
             if len(body) > self._settings.max_html_bytes:
                 raise PageRefused("too large", None, len(body), self._settings.max_html_bytes)
+            html = decode(body, content_type)
+            if is_bottomless(html):
+                raise PageRefused("nested without end", failed=True)
             try:
                 with time_limit(self._settings.page_seconds):
-                    found = EXTRACTORS[self._settings.extractor](decode(body, content_type), url)
+                    found = EXTRACTORS[self._settings.extractor](html, url)
             except PageTimeout:
                 raise PageRefused("time limit", None, None, self._settings.page_seconds, failed=True) from None
             except Exception as error:
@@ -187,9 +201,12 @@ class Documents:
                 self._refused.append(self._row(row["url"], row["doc_id"], PageRefused("same URL and text")))
                 taken = self._funnel["same URL and text"]
                 self._funnel["same URL and text"] = [taken[0] + 1, taken[1] + len(row["text"].encode())]
-        tables = (("documents", list(rows.values()), schemas.DOCUMENTS), ("decisions", self._refused, schemas.DECISIONS))
+        tables = (
+            ("documents", list(rows.values()), schemas.DOCUMENTS),
+            ("decisions", self._refused, schemas.DECISIONS),
+        )
         for name, found, schema in tables:
-            ordered = sorted(found, key=lambda row: (str(row["doc_id"]), str(row["rule"] if "rule" in row else "")))
+            ordered = sorted(found, key=lambda row: (str(row["doc_id"]), str(row.get("rule", ""))))
             writer.table(name, pa.Table.from_pylist(ordered, schema=schema))
         failed = sum(row["verdict"] == "failed" for row in self._refused)
         total = len(rows) + len(self._refused)

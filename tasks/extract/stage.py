@@ -53,7 +53,10 @@ class Extract(Stage):
         table = read_tables(self.store, self.inputs["pages"].ref, "urls", COLUMNS)
         mine = pa.array(table["bucket"].to_numpy() % parts == np.int64(number))
         table = table.filter(pc.and_(mine, pc.equal(table["verdict"], "kept")))
-        return table.sort_by([("warc_path", "ascending"), ("warc_offset", "ascending")]).to_pylist()
+        pages: list[dict[str, Any]] = table.sort_by(
+            [("warc_path", "ascending"), ("warc_offset", "ascending")]
+        ).to_pylist()
+        return pages
 
     def _bodies(self, pages: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], bytes | PageRefused]]:
         path, stream = None, None

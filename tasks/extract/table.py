@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -103,7 +104,7 @@ class ExtractTable(Stage):
         if self._kind == "jsonl" and not file.name.endswith(".gz"):
             count = max(1, math.ceil(file.size / self.settings.part_bytes))
             bounds = [file.size * n // count for n in range(count + 1)]
-            return [Slice(file, a, b, b - a) for a, b in zip(bounds, bounds[1:], strict=False)]
+            return [Slice(file, a, b, b - a) for a, b in pairwise(bounds)]
         return [Slice(file, 0, file.size, file.size)]
 
     def _parquet(self, piece: Slice) -> Iterator[dict[str, Any]]:
@@ -117,7 +118,7 @@ class ExtractTable(Stage):
     def _jsonl(self, piece: Slice) -> Iterator[dict[str, Any]]:
         """The lines that begin within the piece."""
         with piece.file.open() as stream:
-            lines: Any = gzip.open(stream) if piece.file.name.endswith(".gz") else stream
+            lines: Any = gzip.GzipFile(fileobj=stream) if piece.file.name.endswith(".gz") else stream
             at = 0
             if piece.start:
                 lines.seek(piece.start - 1)

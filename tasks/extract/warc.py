@@ -10,9 +10,9 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import IO
 
-from fastwarc.warc import ArchiveIterator
+from fastwarc.warc import ArchiveIterator, WarcRecord
 from warcio.archiveiterator import ArchiveIterator as PlainIterator
 
 from tasks.http import BodyRefused, decoded_body
@@ -48,7 +48,7 @@ class Malformed:
     reason: str
 
 
-def records(stream: BinaryIO, name: str, limit: int) -> Iterator[Record | Malformed]:
+def records(stream: IO[bytes], name: str, limit: int) -> Iterator[Record | Malformed]:
     """The records of an archive in order, bodies cut at ``limit`` + 1 bytes."""
     if name.removesuffix(".bad").endswith(ARC_SUFFIXES):
         yield from _arc_records(stream, limit)
@@ -67,7 +67,7 @@ def records(stream: BinaryIO, name: str, limit: int) -> Iterator[Record | Malfor
         start = _next_start(stream, last + 1)
 
 
-def _record(record: ArchiveIterator, limit: int) -> Record:
+def _record(record: WarcRecord, limit: int) -> Record:
     headers = record.headers
     kind = (headers.get("WARC-Type") or "").lower()
     found = Record(
@@ -85,7 +85,10 @@ def _record(record: ArchiveIterator, limit: int) -> Record:
         http = record.http_headers
         if http is not None:
             found.status = http.status_code
-            found.content_type, found.content_encoding = http.get("Content-Type") or "", http.get("Content-Encoding") or ""
+            found.content_type, found.content_encoding = (
+                http.get("Content-Type") or "",
+                http.get("Content-Encoding") or "",
+            )
     found.body = record.reader.read(limit + 1)
     return found
 
@@ -105,7 +108,7 @@ def body_of(record: Record, limit: int) -> bytes:
         return record.body  # decoded already, whatever its header says
 
 
-def _arc_records(stream: BinaryIO, limit: int) -> Iterator[Record | Malformed]:
+def _arc_records(stream: IO[bytes], limit: int) -> Iterator[Record | Malformed]:
     iterator = PlainIterator(stream, arc2warc=True)
     while True:
         try:
@@ -128,7 +131,7 @@ def _arc_records(stream: BinaryIO, limit: int) -> Iterator[Record | Malformed]:
             return
 
 
-def _next_start(stream: BinaryIO, at: int) -> int | None:
+def _next_start(stream: IO[bytes], at: int) -> int | None:
     """Where the next record begins at or after an offset, None where none does."""
     stream.seek(0)
     gzipped = stream.read(2) == b"\x1f\x8b"
