@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def crawl_with_scrapy(root: str) -> Row:
     seen: dict[str, int] = {}
     extractor = LinkExtractor(allow=[re.escape(root)], deny_extensions=[])
 
-    class Follow(scrapy.Spider):
+    class Follow(scrapy.Spider):  # type: ignore[misc]
         name = "follow"
 
         async def start(self) -> Any:
@@ -221,7 +222,7 @@ def compare(data: Path, peers: list[str], repeats: int, json_file: Path | None) 
 
     with site_folder(data) as folder, served("--folder", str(folder)) as root:
         known = linked_pages(root)
-        systems = {name: lambda name=name: one(name, root, known) for name in ("gristmill", *peers)}
+        systems = {name: partial(one, name, root, known) for name in ("gristmill", *peers)}
         rows = side_by_side(systems, repeats)
     for row in rows:
         row["coverage"] = row["documents"] / len(known)

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -55,10 +55,11 @@ def measure(command: Sequence[str], given: str = "") -> Row:
         "cpu_seconds": usage.ru_utime + usage.ru_stime,
         "peak_rss_bytes": usage.ru_maxrss * 1024,
     }
-    return cost | json.loads(output.strip().splitlines()[-1])
+    printed: Row = json.loads(output.strip().splitlines()[-1])
+    return cost | printed
 
 
-def side_by_side(systems: dict[str, Callable[[], Row]], repeats: int) -> list[Row]:
+def side_by_side(systems: Mapping[str, Callable[[], Row]], repeats: int) -> list[Row]:
     """Runs every system in turn, ``repeats`` times over, and takes for each the run of median seconds."""
     runs: dict[str, list[Row]] = {name: [] for name in systems}
     for number in range(repeats):

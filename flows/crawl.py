@@ -24,7 +24,8 @@ def crawl(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, fresh: boo
     make(mill, "crawl")
     found = rows(
         mill.store,
-        "SELECT crawl, count(*) AS n, count(*) FILTER (WHERE status = 200) AS ok, sum(body_bytes) AS size FROM pages GROUP BY ALL",
+        "SELECT crawl, count(*) AS n, count(*) FILTER (WHERE status = 200) AS ok, sum(body_bytes) AS size FROM pages "
+        "WHERE crawl IN (SELECT crawl FROM urls) GROUP BY ALL",
     )
     show_summary(
         "crawl-summary",

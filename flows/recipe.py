@@ -179,11 +179,22 @@ def _sentence(error: ValidationError) -> str:
 def _fields_at(model: Any, place: list[str]) -> list[str]:
     """The names of the settings in a section, through dictionaries and lists of sections."""
     for step in place:
+        model = _without_none(model)
         if _is_model(model):
             model = model.model_fields[step].annotation
         else:  # a name in a dictionary of sections, or a number in a list of them
             model = next(argument for argument in get_args(model) if _is_model(argument) or get_args(argument))
+    model = _without_none(model)
     return list(model.model_fields) if _is_model(model) else []
+
+
+def _without_none(kind: Any) -> Any:
+    """The model of an optional section."""
+    return (
+        next((argument for argument in get_args(kind) if _is_model(argument)), kind)
+        if type(None) in get_args(kind)
+        else kind
+    )
 
 
 def _is_model(kind: Any) -> bool:

@@ -21,7 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from warcio.archiveiterator import ArchiveIterator
 
-from tasks.crawl.frontier import Frontier, Link
+from tasks.crawl.claims import Link
+from tasks.crawl.frontier import Frontier
 from tasks.crawl.settings import CrawlSettings
 from tasks.crawl.stage import Crawl, content_input, crawl_to_use
 from tasks.extract.page import ExtractSettings

@@ -68,9 +68,11 @@ def test_seed_that_does_not_resolve(tmp_path: Path) -> None:
         "sources.works.demo_site=''",
         'sources.works.crawl.seeds=["http://nowhere.invalid/"]',
         "sources.works.crawl.retries=0",
+        "sources.works.crawl.contact=me@example.org",
         "sources.reference.demo_site=''",
         'sources.reference.crawl.seeds=["http://nobody.invalid/"]',
         "sources.reference.crawl.retries=0",
+        "sources.reference.crawl.contact=me@example.org",
     )
     refused(
         run.here("crawl", "demo-tiny", overrides=arguments),

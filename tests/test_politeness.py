@@ -26,6 +26,10 @@ from warehouse.artifact import read_tables
 
 HTML = {"Content-Type": "text/html"}
 LOOPBACK = ("127.0.0.0/8",)
+NOT_PUBLIC = [
+    *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1"),
+    *("255.255.255.255", "198.51.100.7", "::1", "fe80::1", "fd00::1", "::ffff:127.0.0.1", "2002:7f00:1::"),
+]
 
 
 class Told(Site):
@@ -192,8 +196,7 @@ def test_public_hosts_want_a_contact() -> None:
 
 @pytest.mark.parametrize(
     "address",
-    "127.0.0.1 10.1.2.3 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 0.0.0.0 224.0.0.1 255.255.255.255 ::1 "
-    "fe80::1 fd00::1 ::ffff:127.0.0.1 2002:7f00:1:: 198.51.100.7".split(),
+    NOT_PUBLIC,
 )
 def test_addresses_that_are_not_public_are_refused(address: str) -> None:
     guard = AddressGuard(CrawlSettings(seeds=("https://example.org/",), contact="me@example.org"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.dataset as ds
 
-from tasks.crawl.frontier import Link
+from tasks.crawl.claims import Link
 from tasks.crawl.scope import Refusal
 from tasks.crawl.settings import CuratedLinks
 from tasks.urls import canonical_url

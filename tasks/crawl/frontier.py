@@ -11,34 +11,17 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.crawl.scope import PATTERN_NEW_SHARE, PATTERN_TRIALS, Refusal, pattern_of
+from tasks.crawl.claims import CLAIM_COLUMNS, PAGE_COLUMNS, Claim, Link
+from tasks.crawl.patterns import Patterns
+from tasks.crawl.scope import Refusal, pattern_of
 from tasks.urls import domain_of
 
 WAITING, CLAIMED, DONE, REFUSED, RESTING = range(5)
 CACHED_URLS = 100_000
 CHECKPOINT_SECONDS = 5.0
-# What is known of a URL's page, in the order of the columns; the same names as in the stored table ``urls``.
-PAGE_COLUMNS = {
-    "final_url": "TEXT",
-    "status": "INT",
-    "content_type": "TEXT",
-    "body_bytes": "INT",
-    "digest": "TEXT",
-    "warc_path": "TEXT",
-    "warc_offset": "INT",
-    "etag": "TEXT",
-    "last_modified": "TEXT",
-    "visited_at": "REAL",
-    "changed_at": "REAL",
-    "next_visit_at": "REAL",
-    "visits": "INT",
-    "changes": "INT",
-}
-CLAIM_COLUMNS = ("id", "url", "host", "depth", "hops", "referrer", "attempts")
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS hosts (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, waiting INT NOT NULL DEFAULT 0, pages INT NOT NULL DEFAULT 0,
@@ -51,42 +34,11 @@ CREATE TABLE IF NOT EXISTS urls (
     attempts INT NOT NULL DEFAULT 0, verdict TEXT, rule TEXT, detail TEXT,
     {", ".join(f"{name} {kind}" for name, kind in PAGE_COLUMNS.items())});
 CREATE INDEX IF NOT EXISTS waiting ON urls (host, priority DESC, depth, id) WHERE state = {WAITING};
-CREATE TABLE IF NOT EXISTS patterns (
-    host INT NOT NULL, pattern TEXT NOT NULL, urls INT NOT NULL DEFAULT 0, fetched INT NOT NULL DEFAULT 0,
-    new INT NOT NULL DEFAULT 0, PRIMARY KEY (host, pattern)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS contents (host INT NOT NULL, content INT NOT NULL, PRIMARY KEY (host, content)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS fetches (id INTEGER PRIMARY KEY, segment INT NOT NULL, url INT, row TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value INT NOT NULL);
 """
 # What was known of a page before this crawl and is not asked anew stays in the corpus.
 _STILL_KEPT = "verdict = CASE WHEN digest IS NULL THEN 'removed' ELSE 'kept' END"
-
-
-@dataclass(frozen=True)
-class Link:
-    """A URL to fetch: canonical, with its distance from a seed and where it was found."""
-
-    url: str
-    depth: int
-    referrer: str | None = None
-    hops: int = 0  # redirects that led here
-    priority: float = 0.0  # the highest is fetched first
-    changed_after: float | None = None  # when its sitemap says that it last changed, seconds since the epoch
-    refusal: Refusal | None = None
-
-
-@dataclass
-class Claim:
-    """A URL that was handed out, with what earlier visits know of it."""
-
-    id: int
-    url: str
-    host: int
-    depth: int
-    hops: int
-    referrer: str | None
-    attempts: int
-    known: dict[str, Any] = field(default_factory=dict)
 
 
 class Frontier:
@@ -98,7 +50,7 @@ class Frontier:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing; a lost power is mended
         self._db.executescript(_SCHEMA)
-        self._urls_per_pattern = urls_per_pattern
+        self._patterns = Patterns(self._db, urls_per_pattern)
         self._seen: dict[str, None] = {}
         self._hosts: dict[str, int] = {}
         self._checkpointed = time.monotonic()
@@ -150,7 +102,7 @@ class Frontier:
         refusal = link.refusal
         host = self.host_id(domain_of(link.url))
         if refusal is None:
-            refusal = self._left_alone(host) or self._refused_pattern(host, link.url)
+            refusal = self._left_alone(host) or self._patterns.found(host, link.url)
         self._db.execute(
             "INSERT INTO urls (url, host, depth, hops, referrer, priority, state, verdict, rule, detail) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -175,37 +127,15 @@ class Frontier:
         reason = self._one("SELECT left_alone FROM hosts WHERE id = ?", host)
         return Refusal("host left alone", reason) if reason else None
 
-    def _refused_pattern(self, host: int, url: str) -> Refusal | None:
-        """Whether the URL's pattern has been a trap so far, or holds too many URLs."""
-        pattern = pattern_of(url)
-        if pattern is None:
-            return None
-        row = self._db.execute(
-            "INSERT INTO patterns (host, pattern, urls) VALUES (?, ?, 1) "
-            "ON CONFLICT DO UPDATE SET urls = urls + 1 RETURNING urls, fetched, new",
-            (host, pattern),
-        ).fetchone()
-        if row["urls"] > self._urls_per_pattern:
-            return Refusal("trap: too many URLs of a pattern", pattern)
-        return _trap_of(pattern, row)
-
     def note_content(self, claim: Claim, content: int) -> None:
-        """Tells of what a page with a pattern said; a pattern of copies loses its waiting URLs. Within a transaction."""
-        pattern = pattern_of(claim.url)
-        if pattern is None:
-            return
-        fresh = self._db.execute("INSERT OR IGNORE INTO contents VALUES (?, ?)", (claim.host, content)).rowcount
-        row = self._db.execute(
-            "INSERT INTO patterns (host, pattern, fetched, new) VALUES (?, ?, 1, ?) "
-            "ON CONFLICT DO UPDATE SET fetched = fetched + 1, new = new + excluded.new RETURNING fetched, new",
-            (claim.host, pattern, fresh),
-        ).fetchone()
-        refusal = _trap_of(pattern, row)
-        if refusal is not None and row["fetched"] % PATTERN_TRIALS == 0:
+        """Tells of what a page said; a pattern of copies loses its waiting URLs. Within a transaction."""
+        refusal = self._patterns.fetched(claim.host, claim.url, content)
+        if refusal is not None:
+            pattern = pattern_of(claim.url)
             waiting = self._db.execute("SELECT id, url FROM urls WHERE host = ? AND state = ?", (claim.host, WAITING))
             trapped = [row["id"] for row in waiting.fetchall() if pattern_of(row["url"]) == pattern]
             self._db.executemany(
-                "UPDATE urls SET state = ?, verdict = 'removed', rule = ?, detail = ? WHERE id = ?",
+                f"UPDATE urls SET state = ?, {_STILL_KEPT}, rule = ?, detail = ? WHERE id = ?",
                 [(REFUSED, *refusal, url) for url in trapped],
             )
             self._wait(claim.host, -len(trapped))
@@ -361,10 +291,3 @@ class Frontier:
 
     def _one(self, query: str, *values: Any) -> Any:
         return self._db.execute(query, values).fetchone()[0]
-
-
-def _trap_of(pattern: str, counted: sqlite3.Row) -> Refusal | None:
-    fetched, new = counted["fetched"], counted["new"]
-    if fetched >= PATTERN_TRIALS and new < PATTERN_NEW_SHARE * fetched:
-        return Refusal("trap: pages that say the same", f"{pattern}: {new} new of {fetched}")
-    return None

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.crawl.frontier import PAGE_COLUMNS, REFUSED, RESTING, WAITING, Frontier
+from tasks.crawl.claims import PAGE_COLUMNS
+from tasks.crawl.frontier import REFUSED, RESTING, WAITING, Frontier
 from tasks.crawl.scope import Refusal, Scope
 from tasks.urls import domain_of
 from warehouse.artifact import Ref, load, verified_path
@@ -65,9 +67,12 @@ def known_urls(store: Store, previous: Ref, scope: Scope, frontier: Frontier, no
 
     What was fetched waits if its next visit is due and rests otherwise; what was never reached waits.
     """
+    archived = lru_cache(maxsize=None)(store.exists)
     for file in load(store, previous).files("urls"):
         for batch in pq.ParquetFile(verified_path(store, previous, file)).iter_batches(ROWS_AT_ONCE):
-            for row in batch.to_pylist():
+            for stored in batch.to_pylist():
+                lost = stored["warc_path"] is not None and not archived(stored["warc_path"])
+                row = stored | dict.fromkeys(PAGE_COLUMNS) if lost else stored  # without its archive: as if never seen
                 refusal = scope.refusal(row["url"], row["depth"])
                 page = [row[name].timestamp() if name in TIMES and row[name] else row[name] for name in PAGE_COLUMNS]
                 verdict = (row["verdict"], row["rule"], row["detail"])

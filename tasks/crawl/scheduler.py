@@ -19,8 +19,8 @@ from scrapy.core.scheduler import BaseScheduler
 from scrapy.crawler import Crawler
 from scrapy.http import Request
 
-from tasks.crawl.crawl import Crawl
-from tasks.crawl.frontier import Claim
+from tasks.crawl.claims import Claim
+from tasks.crawl.live import LiveCrawl
 from tasks.crawl.politeness import OVERLOADED, Pace
 from tasks.crawl.robots import ALLOW_ALL, FIRST_SERVER_ERROR, Robots, robots_of_response, unreadable
 from tasks.crawl.scope import Refusal
@@ -56,7 +56,7 @@ class Host:
 class FrontierScheduler(BaseScheduler):  # type: ignore[misc] # Scrapy is not typed here
     """Hands out the URLs of the hosts that may be asked now."""
 
-    def __init__(self, crawler: Crawler, crawl: Crawl) -> None:
+    def __init__(self, crawler: Crawler, crawl: LiveCrawl) -> None:
         self._crawler, self._crawl, self._frontier, self._settings = crawler, crawl, crawl.frontier, crawl.settings
         self._hosts: dict[int, Host] = {}
         self._queue: list[tuple[float, int, Host]] = []
@@ -147,7 +147,8 @@ class FrontierScheduler(BaseScheduler):  # type: ignore[misc] # Scrapy is not ty
         """A robots.txt could not be had: another try later, and after some nothing is allowed."""
         host.robots_failures += 1
         if final or host.robots_failures > self._settings.retries:
-            host.robots, host.robots_until = unreadable(reason), time.time() + self._settings.robots_lifetime_s
+            host.robots = host.robots or unreadable(reason)  # section 2.3.1.4: rules that were read before may be kept
+            host.robots_until = time.time() + self._settings.robots_lifetime_s
         else:
             self.refused(host, None)
 

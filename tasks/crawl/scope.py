@@ -15,8 +15,6 @@ MAX_SEGMENTS = 30  # folders of a path
 MAX_REPEATS = 3  # times that one folder may stand in a path
 MAX_PARAMETERS = 12
 CALENDAR_YEARS_AHEAD = 2  # of today, as far as a calendar is followed
-# A pattern of URLs that has shown nothing but copies is a trap: after so many pages, with so small a share of new ones.
-PATTERN_TRIALS, PATTERN_NEW_SHARE = 200, 0.05
 _DATE = re.compile(r"(?<!\d)([12]\d{3})[/_-](?:0?[1-9]|1[0-2])(?!\d)|[?&](?:year|y|yr)=(\d{4})(?!\d)", re.IGNORECASE)
 _VARIABLE = re.compile(r"\d+|(?<![0-9a-f])[0-9a-f]{16,}(?![0-9a-f])")
 
@@ -34,6 +32,7 @@ class Scope:
     def __init__(self, settings: CrawlSettings, starts: Iterable[str]) -> None:
         self._settings = settings
         self._hosts = {domain_of(start) for start in starts}
+        self._skip = frozenset(settings.skip)
         self._exclude = [re.compile(pattern) for pattern in settings.exclude]
 
     def refusal(self, url: str, depth: int) -> Refusal | None:
@@ -46,6 +45,9 @@ class Scope:
         excluded = next((pattern.pattern for pattern in self._exclude if pattern.search(url)), None)
         if excluded is not None:
             return Refusal("excluded", excluded)
+        ending = _ending(url)
+        if ending in self._skip:
+            return Refusal("no text", ending)
         if depth > settings.max_depth:
             return Refusal("too deep", f"depth {depth}, max_depth {settings.max_depth}")
         if len(url) > settings.max_url_chars:
@@ -57,6 +59,13 @@ class Scope:
             return domain in self._hosts
         name = host_name(domain)
         return any(wanted in (domain, name) or name.endswith(f".{wanted}") for wanted in self._settings.domains)
+
+
+def _ending(url: str) -> str:
+    """The ending of the last folder of a path, without the dot; packed sitemaps count as what is packed."""
+    name = url.partition("?")[0][8:].rpartition("/")[2].lower()
+    stem = name.removesuffix(".gz")
+    return "xml" if stem.endswith((".xml", ".txt")) else name.rpartition(".")[2] if "." in name else ""
 
 
 def _trap(url: str) -> Refusal | None:

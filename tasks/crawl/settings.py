@@ -13,6 +13,14 @@ from tasks.urls import canonical_url, domain_of, host_name
 
 SOFTWARE = "gristmill/0.1"
 MEBIBYTE = 1 << 20
+# Endings of pictures, sound, films, archives, programs, office files, fonts and data: nothing that extract could read.
+_ENDINGS = """
+jpg jpeg png gif webp svg bmp ico tif tiff avif heic psd ai eps mp3 wav ogg oga flac m4a aac wma mp4 m4v mov avi mkv webm
+wmv flv ogv mpg mpeg zip gz tgz bz2 xz zst 7z rar tar jar war iso dmg exe msi deb rpm apk bin dll so img pdf doc docx xls
+xlsx ppt pptx odt ods odp epub mobi ps djvu css js mjs map wasm woff woff2 ttf otf eot swf parquet sqlite db npy npz h5
+pkl whl egg class o a
+"""
+NOT_TEXT = tuple(_ENDINGS.split())
 HOUR, DAY = 3600.0, 86400.0
 
 
@@ -36,6 +44,9 @@ class CrawlSettings(StageSettings):
     )
     prefixes: tuple[str, ...] = Field((), description="beginnings of URLs to stay within; empty for none")
     exclude: tuple[str, ...] = Field((), description="regular expressions; a URL in which one is found is refused")
+    skip: tuple[str, ...] = Field(
+        NOT_TEXT, description="endings of paths, without the dot, that are no text and are not fetched"
+    )
     max_depth: int = Field(20, ge=0, description="links to follow from a seed")
     max_redirects: int = Field(5, ge=0, description="redirects to follow one after another")
     max_pages: int = Field(1_000_000, ge=1, description="pages to fetch at most in one crawl")

@@ -27,9 +27,9 @@ from scrapy.exceptions import (
 from scrapy.http import Request, Response
 
 from tasks.crawl.archive import Exchange, Headers
-from tasks.crawl.crawl import Crawl, Job
-from tasks.crawl.frontier import Claim
+from tasks.crawl.claims import Claim
 from tasks.crawl.guard import SETTINGS_KEY, GuardedResolver, limit_headers
+from tasks.crawl.live import Job, LiveCrawl
 from tasks.crawl.politeness import OVERLOADED
 from tasks.crawl.scheduler import PROBE, ROBOTS, FrontierScheduler, Host
 from tasks.crawl.scope import Refusal
@@ -50,7 +50,7 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc] # Scrapy is not typed her
     custom_settings: dict[str, Any] = {}  # noqa: RUF012 (Scrapy's own declaration)
     scheduler: FrontierScheduler
 
-    def __init__(self, crawl: Crawl) -> None:
+    def __init__(self, crawl: LiveCrawl) -> None:
         super().__init__()
         self.crawl = crawl
         self.fault: Exception | None = None
@@ -216,7 +216,7 @@ def main() -> int:
     job = Job.model_validate_json(parser.parse_args().job.read_text())
     die_with_parent(int(os.environ[PARENT_VARIABLE]) if PARENT_VARIABLE in os.environ else None)
     limit_headers(job.settings.max_header_bytes)
-    crawl = Crawl(job)
+    crawl = LiveCrawl(job)
     process = CrawlerProcess(scrapy_settings(job.settings))
     crawler = process.create_crawler(SiteSpider)
     process.crawl(crawler, crawl)

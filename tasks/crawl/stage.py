@@ -11,9 +11,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tasks.crawl.crawl import Job
 from tasks.crawl.frontier import Frontier
 from tasks.crawl.history import NOT_REACHED, hosts_table, urls_table
+from tasks.crawl.live import Job
 from tasks.crawl.settings import CrawlSettings
 from tasks.process import events
 from tasks.stage import Input, Made, Report, Stage

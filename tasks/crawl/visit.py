@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.crawl.archive import IDENTICAL_DIGEST, SERVER_NOT_MODIFIED, Exchange
-from tasks.crawl.frontier import PAGE_COLUMNS, Claim, Link
+from tasks.crawl.claims import PAGE_COLUMNS, Claim, Link
 from tasks.crawl.links import Found, PageFacts, exact_fingerprint, facts_of, fingerprint
 from tasks.crawl.politeness import OVERLOADED
 from tasks.crawl.robots import Tags, tags_of

@@ -11,8 +11,9 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from tasks.crawl.archive import Archive, Exchange
+from tasks.crawl.claims import Claim, Link
 from tasks.crawl.curation import curated
-from tasks.crawl.frontier import DONE, RESTING, Claim, Frontier, Link
+from tasks.crawl.frontier import DONE, RESTING, Frontier
 from tasks.crawl.history import known_urls
 from tasks.crawl.robots import Robots
 from tasks.crawl.scope import Refusal, Scope
@@ -42,7 +43,7 @@ class Job(BaseModel):
         return self.scratch / "frontier.sqlite"
 
 
-class Crawl:
+class LiveCrawl:
     """What a fetch changes: its record is archived, then its URL is settled and its links are added, at once."""
 
     def __init__(self, job: Job) -> None:
