@@ -55,12 +55,14 @@ def crawl_with_gristmill(root: str) -> Row:
         crawl = crawl_to_use(Store(folder), settings, "site", False)
         run_stages([crawl])
         seconds = time.perf_counter() - started
-        pages = read_tables(crawl.store, crawl.ref, "pages").to_pylist()
-    kept = [page for page in pages if page["status"] == 200]
+        pages = read_tables(crawl.store, crawl.ref, "pages", ["status", "body_bytes"])
+    kept = [
+        size for status, size in zip(*(column.to_pylist() for column in pages.columns), strict=True) if status == 200
+    ]
     return {
         "version": "0.1",
         "documents": len(kept),
-        "bytes": sum(page["body_bytes"] for page in kept),
+        "bytes": sum(kept),
         "seconds": seconds,
     }
 

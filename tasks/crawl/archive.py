@@ -27,7 +27,7 @@ from warehouse.schemas import PAGES
 from warehouse.store import Store
 
 GZIP_LEVEL, GZIP_WINDOW = 6, 31
-ROWS_AT_ONCE = 10_000
+ROWS_AT_ONCE = 2_000
 # Headers that say how a body travelled, which is not how it is kept; Common Crawl renames them so.
 TRAVEL_HEADERS = frozenset({"transfer-encoding", "content-length", "connection", "keep-alive"})
 SERVER_NOT_MODIFIED = "http://netpreserve.org/warc/1.1/revisit/server-not-modified"

@@ -37,6 +37,7 @@ CREATE INDEX IF NOT EXISTS waiting ON urls (host, priority DESC, depth, id) WHER
 CREATE TABLE IF NOT EXISTS fetches (id INTEGER PRIMARY KEY, segment INT NOT NULL, url INT, row TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value INT NOT NULL);
 """
+_UNKNOWN = ", ".join(f"{name} = NULL" for name in PAGE_COLUMNS)
 # What was known of a page before this crawl and is not asked anew stays in the corpus.
 _STILL_KEPT = "verdict = CASE WHEN digest IS NULL THEN 'removed' ELSE 'kept' END"
 
@@ -204,7 +205,7 @@ class Frontier:
         for row in self._db.execute("SELECT id, url, row FROM fetches WHERE segment = ?", (segment,)).fetchall():
             offset = json.loads(row["row"])["warc_offset"]
             if offset is not None and offset >= beyond:
-                self._db.execute("UPDATE urls SET state = ? WHERE id = ?", (WAITING, row["url"]))
+                self._db.execute(f"UPDATE urls SET state = ?, {_UNKNOWN} WHERE id = ?", (WAITING, row["url"]))
                 self._db.execute("DELETE FROM fetches WHERE id = ?", (row["id"],))
         self._count_waiting()
         self.waiting = self._one("SELECT coalesce(sum(waiting), 0) FROM hosts")
@@ -227,9 +228,8 @@ class Frontier:
 
     def withdraw(self, ids: Iterable[int], refusal: Refusal) -> None:
         """Takes URLs that are done back out of the corpus, with all that is known of them. Within a transaction."""
-        cleared = ", ".join(f"{name} = NULL" for name in PAGE_COLUMNS)
         self._db.executemany(
-            f"UPDATE urls SET verdict = 'removed', rule = ?, detail = ?, {cleared} WHERE id = ?",
+            f"UPDATE urls SET verdict = 'removed', rule = ?, detail = ?, {_UNKNOWN} WHERE id = ?",
             [(*refusal, url) for url in ids],
         )
 

@@ -19,7 +19,7 @@ from warehouse.artifact import Ref, load, verified_path
 from warehouse.schemas import HOSTS, URLS
 from warehouse.store import Store
 
-ROWS_AT_ONCE = 20_000
+ROWS_AT_ONCE = 2_000
 TIMES = ("visited_at", "changed_at", "next_visit_at")
 NAMES = ("url", "verdict", "rule", "detail", "depth", "hops", "referrer", "priority")
 NOT_REACHED = Refusal("not reached", "the crawl's budget of pages was used up")
