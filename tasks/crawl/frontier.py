@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS urls (
     referrer TEXT, priority REAL NOT NULL, state INT NOT NULL, not_before REAL NOT NULL DEFAULT 0,
     attempts INT NOT NULL DEFAULT 0, verdict TEXT, rule TEXT, detail TEXT,
     {", ".join(f"{name} {kind}" for name, kind in PAGE_COLUMNS.items())});
-CREATE INDEX IF NOT EXISTS waiting ON urls (host, priority DESC, depth, id) WHERE state = {WAITING};
+CREATE INDEX IF NOT EXISTS waiting ON urls (host, priority DESC, visits IS NOT NULL, depth, id) WHERE state = {WAITING};
 CREATE TABLE IF NOT EXISTS fetches (id INTEGER PRIMARY KEY, segment INT NOT NULL, url INT, row TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value INT NOT NULL);
 """
@@ -142,11 +142,11 @@ class Frontier:
             self._wait(claim.host, -len(trapped))
 
     def claim(self, host: int, limit: int) -> list[Claim]:
-        """Takes a host's waiting URLs, best first; they stay claimed until recorded, put back, or a restart."""
+        """Takes a host's waiting URLs, best and unseen ones first; they stay claimed until recorded, put back, or a restart."""
         columns = ", ".join((*CLAIM_COLUMNS, *PAGE_COLUMNS))
         rows = self._db.execute(
             f"SELECT {columns} FROM urls "
-            "WHERE host = ? AND state = ? AND not_before <= ? ORDER BY priority DESC, depth, id LIMIT ?",
+            "WHERE host = ? AND state = ? AND not_before <= ? ORDER BY priority DESC, visits IS NOT NULL, depth, id LIMIT ?",
             (host, WAITING, time.time(), limit),
         ).fetchall()
         with self.transaction():
