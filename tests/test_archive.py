@@ -91,7 +91,7 @@ def test_crawl_onto_a_full_disk_stops_with_a_sentence_and_goes_on_later(site: Si
     blocked = tmp_path / crawl.ref.folder / "warc"
     blocked.parent.mkdir(parents=True)
     blocked.write_text("in the way")  # the folder of the archive cannot be made
-    with pytest.raises(GristmillError, match="the crawl stopped: the store .* is not a folder"):
+    with pytest.raises(GristmillError, match=r"the crawl stopped: the store .* is not a folder"):
         run_stages([crawl])
     blocked.unlink()
     _, rows = crawled(tmp_path, settings)

@@ -171,6 +171,20 @@ def test_tags_are_read_for_this_robot_and_for_all() -> None:
     assert tags_of([], [("description", "noindex")], "gristmill", now).refused is None
 
 
+def test_robots_txt_is_read_when_it_is_packed_moved_or_names_nonsense(told: type[Told], tmp_path: Path) -> None:
+    rules = b"User-agent: *\nDisallow: /no\nSitemap: http://[bad\nSitemap: /map.xml\nCrawl-delay: soon\n"
+    site = told({"/": page("/no", "/yes"), "/yes": page(text="yes"), "/no": page(text="no")})
+    site.answers |= {
+        "/robots.txt": (301, {"Location": "/moved.txt"}, b""),
+        "/moved.txt": (200, {"Content-Encoding": "gzip", "Content-Type": "text/plain"}, gzip.compress(rules)),
+    }
+    site.answer = lambda path: site.times.append((0.0, path)) or site.answers.get(path, (404, {}, b""))  # type: ignore[method-assign]
+    crawl, _ = crawled(tmp_path, site.settings())
+    assert (urls_of(crawl)["no"]["rule"], urls_of(crawl)["yes"]["verdict"]) == ("robots.txt", "kept")
+    assert "/no" not in {path for _, path in site.times}
+    assert "/map.xml" in {path for _, path in site.times}
+
+
 @pytest.mark.parametrize(
     ("robots", "path", "allowed"),
     [

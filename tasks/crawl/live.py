@@ -133,7 +133,7 @@ class LiveCrawl:
         links = []
         for url in urls:
             try:
-                links.append(Link(canonical_url(url), 0, found_at))
+                links.append(Link(canonical_url(url, found_at), 0, found_at))
             except ValueError:
                 continue
         self.frontier.add(self._judged(links))

@@ -87,6 +87,6 @@ def seconds_of_retry_after(value: str, now: float) -> float | None:
         return float(min(int(value[:12]), 10**9))
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now)

@@ -12,7 +12,6 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urljoin
 
 import xxhash
 from scrapy.core.scheduler import BaseScheduler
@@ -25,8 +24,10 @@ from tasks.crawl.politeness import OVERLOADED, Pace
 from tasks.crawl.robots import ALLOW_ALL, FIRST_SERVER_ERROR, Robots, robots_of_response, unreadable
 from tasks.crawl.scope import Refusal
 from tasks.http import ACCEPTED_CODINGS
+from tasks.urls import canonical_url
 
 CLAIM_AT_ONCE = 32
+ROBOTS_REDIRECTS = 5
 MAX_HOSTS = 256  # that are dealt with at once
 LOOK_AGAIN_SECONDS = 5.0
 LONG_SLEEP_SECONDS = 60.0  # a host that sleeps longer gives its place to another
@@ -135,12 +136,12 @@ class FrontierScheduler(BaseScheduler):  # type: ignore[misc] # Scrapy is not ty
         """Takes the rules of a host, and the sitemaps that they name. Rules that changed are for known pages as well."""
         if status >= FIRST_SERVER_ERROR or status in OVERLOADED:
             return self.robots_failed(host, f"status {status}")
-        robots = self._take_robots(host, status, body, time.time())
+        robots, host.robots_failures = self._take_robots(host, status, body, time.time()), 0
         with self._frontier.transaction():
             self._frontier.update_host(host.id, robots=body, robots_status=status, robots_at=time.time())
             self._crawl.withdraw(host.id, robots)
             if self._settings.sitemaps:
-                self._crawl.take_sitemaps([urljoin(url, sitemap) for sitemap in robots.sitemaps], url)
+                self._crawl.take_sitemaps(robots.sitemaps, url)
         return None
 
     def robots_failed(self, host: Host, reason: str, final: bool = False) -> None:
@@ -217,9 +218,11 @@ class FrontierScheduler(BaseScheduler):  # type: ignore[misc] # Scrapy is not ty
     def follow_robots(self, request: Request, location: str) -> Request | None:
         """The request for a robots.txt that has moved (RFC 9309, section 2.3.1.2: at least five times)."""
         hops = request.meta.get("hops", 0) + 1
-        if hops > self._settings.max_redirects:
+        try:
+            url = canonical_url(location, request.url)
+        except ValueError:
             return None
-        return request.replace(url=location, meta={**request.meta, "hops": hops})
+        return request.replace(url=url, meta={**request.meta, "hops": hops}) if hops <= ROBOTS_REDIRECTS else None
 
     def _fill(self, host: Host) -> bool:
         """Whether the host has a URL to ask for, within its budgets."""

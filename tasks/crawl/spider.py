@@ -14,7 +14,6 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
 
 import scrapy
 from scrapy.crawler import CrawlerProcess
@@ -35,6 +34,7 @@ from tasks.crawl.scheduler import PROBE, ROBOTS, FrontierScheduler, Host
 from tasks.crawl.scope import Refusal
 from tasks.crawl.settings import CrawlSettings
 from tasks.crawl.visit import REDIRECTS, Visit, forbidden, soft_404_of, unanswered, visit_of
+from tasks.http import BodyRefused, decoded_body
 from tasks.process import PARENT_VARIABLE, die_with_parent, emit
 from tasks.urls import canonical_url, host_name
 
@@ -114,19 +114,22 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc] # Scrapy is not typed her
         visit = visit_of(claim, exchange, self.crawl.settings, host.soft_404 or 0)
         if overloaded:
             self.scheduler.refused(host, response.headers.get("Retry-After", b"").decode("latin-1"))
-        self._settle(
-            claim, exchange, visit, self.crawl.settings.patience if overloaded else self.crawl.settings.retries
-        )
+        self._settle(host, claim, exchange, visit, overloaded)
         return None
 
     def _robots(self, exchange: Exchange, host: Host, request: Request) -> Request | None:
-        location = {name.lower(): value for name, value in exchange.response_headers}.get("location")
-        if exchange.status in REDIRECTS and location:
-            again = self.scheduler.follow_robots(request, urljoin(exchange.url, location))
+        headers = {name.lower(): value for name, value in exchange.response_headers}
+        if exchange.status in REDIRECTS and "location" in headers:
+            again = self.scheduler.follow_robots(request, headers["location"])
             if again is not None:
                 return again
         self.crawl.archive.append(exchange)
-        self.scheduler.robots_known(host, exchange.status, exchange.body, exchange.url)
+        try:
+            body = decoded_body(exchange.body, headers.get("content-encoding", ""), self.crawl.settings.max_page_bytes)
+        except BodyRefused as error:
+            self.scheduler.robots_failed(host, str(error))
+        else:
+            self.scheduler.robots_known(host, exchange.status, body, exchange.url)
         return None
 
     def _unanswered(self, failure: Any) -> None:
@@ -149,11 +152,16 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc] # Scrapy is not typed her
                 visit = Visit("failed", Refusal("body", reason), {})
             else:
                 visit.retry = reason
-            self._settle(request.meta["claim"], None, visit, self.crawl.settings.retries)
+            self._settle(host, request.meta["claim"], None, visit)
 
-    def _settle(self, claim: Claim, exchange: Exchange | None, visit: Visit, tries: int) -> None:
+    def _settle(
+        self, host: Host, claim: Claim, exchange: Exchange | None, visit: Visit, overloaded: bool = False
+    ) -> None:
+        """Records a visit, or lets its URL wait for another try."""
+        tries = self.crawl.settings.patience if overloaded else self.crawl.settings.retries
         if visit.retry is not None and claim.attempts < tries:
             wait = self.crawl.settings.backoff_s * 2.0 ** min(claim.attempts, 20)
+            host.pages -= 1  # a page is counted once, however often it is tried
             with self.crawl.frontier.transaction():
                 self.crawl.frontier.put_back(
                     claim, claim.attempts + 1, time.time() + min(wait, self.crawl.settings.max_wait_s)

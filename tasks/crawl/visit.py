@@ -186,9 +186,9 @@ def soft_404_of(answer: Exchange, settings: CrawlSettings) -> int:
     headers = _lower(answer)
     try:
         body = decoded_body(answer.body, headers.get("content-encoding", ""), settings.max_decoded_bytes)
-    except BodyRefused:
+        text = facts_of(body, headers.get("content-type", ""), answer.url, feeds=False).text
+    except (BodyRefused, ValueError, RuntimeError):
         return 0
-    text = facts_of(body, headers.get("content-type", ""), answer.url, feeds=False).text
     return fingerprint(text, answer.url) if text else 0
 
 
