@@ -63,7 +63,7 @@ _SUPERSETS = {
     "gbk": "gb18030",
 }
 _NEVER_ON_THE_WEB = frozenset(
-    {"utf-7", "idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs"}
+    {"utf-7", "idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs"}
 )
 
 

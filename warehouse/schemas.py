@@ -52,6 +52,7 @@ URLS = pa.schema(
         _field("status", pa.int32(), "HTTP status of the last answer"),
         _field("content_type", _text, "the Content-Type header"),
         _field("body_bytes", _int, "bytes of the body as transferred"),
+        _field("decoded_bytes", _int, "bytes of the body without its content coding"),
         _field("digest", _text, "SHA-256 of the body without its content coding"),
         _field("warc_path", _text, "the archive file that holds the body, maybe of an earlier crawl"),
         _field("warc_offset", _int, "byte offset of the response record in it"),

@@ -100,7 +100,10 @@ class Archive:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
-        self._commit()
+        if self.segment > 1 and next(self._frontier.logged(self.segment), None) is None:
+            self._file.unlink(missing_ok=True)  # nothing was fetched since the last one
+        else:
+            self._commit()
 
     def _commit(self) -> None:
         if self._file.exists():
@@ -130,8 +133,9 @@ class Archive:
             self._close_segment()
         elif self.store.exists(self.warc_path):
             self._commit()
-        elif self._file.exists():
+        else:
             known = self._frontier.fact("warc_bytes")
+            self._file.touch()
             whole = _whole_members(self._file, known)
             os.truncate(self._file, whole)
             if whole < known:

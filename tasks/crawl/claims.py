@@ -13,6 +13,7 @@ PAGE_COLUMNS = {
     "status": "INT",
     "content_type": "TEXT",
     "body_bytes": "INT",
+    "decoded_bytes": "INT",
     "digest": "TEXT",
     "warc_path": "TEXT",
     "warc_offset": "INT",

@@ -27,7 +27,7 @@ _NOT_FOUND = re.compile(
     re.IGNORECASE,
 )
 NOT_FOUND_WORDS = 150  # a page with such a title and more words than this has something to say
-_REFRESH_URL = re.compile(r"^\s*[\d.]*\s*[;,]\s*(?:url\s*=\s*)?[\"']?([^\"'>]+)", re.IGNORECASE)
+MAX_REFRESH_CHARS = 4000
 # What a page repeats of its address or of the date tells two answers apart that say the same: digits and these.
 _DATED = re.compile(
     r"[\d\W_]+|\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\b"
@@ -93,7 +93,7 @@ def _read_html(html: str, url: str, feeds: bool) -> PageFacts:
             if attributes.get("name"):
                 facts.metas.append((attributes["name"] or "", content))
             elif (attributes.get("http-equiv") or "").lower() == "refresh":
-                hrefs += _REFRESH_URL.findall(content)
+                hrefs += _refreshed(content)
         elif tag == "base":
             base = _joined(href, url) or url
         elif "canonical" in rel or "next" in rel or (feeds and attributes.get("type") in FEED_TYPES):
@@ -104,6 +104,15 @@ def _read_html(html: str, url: str, feeds: bool) -> PageFacts:
     if title is not None and _NOT_FOUND.search(title.text()):
         facts.not_found = len(facts.text.split()) < NOT_FOUND_WORDS
     return facts
+
+
+def _refreshed(content: str) -> list[str]:
+    """Where ``<meta http-equiv="refresh" content="5; url=…">`` leads."""
+    _, mark, address = content[:MAX_REFRESH_CHARS].replace(",", ";", 1).partition(";")
+    address = address.strip()
+    if address[:3].lower() == "url" and address[3:].lstrip().startswith("="):
+        address = address[3:].lstrip()[1:].strip()
+    return [address.strip("\"'")] if mark and address else []
 
 
 def entries_of(body: bytes, url: str) -> Iterator[Found]:

@@ -11,9 +11,9 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from tasks.crawl.archive import Archive, Exchange
-from tasks.crawl.claims import Claim, Link
+from tasks.crawl.claims import PAGE_COLUMNS, Claim, Link
 from tasks.crawl.curation import curated
-from tasks.crawl.frontier import DONE, RESTING, Frontier
+from tasks.crawl.frontier import Frontier
 from tasks.crawl.history import known_urls
 from tasks.crawl.robots import Robots
 from tasks.crawl.scope import Refusal, Scope
@@ -90,7 +90,7 @@ class LiveCrawl:
                 zip(place, (self.archive.warc_path, offset) if offset is not None else (None, None), strict=True)
             )
         with self.frontier.transaction():
-            self.frontier.settle(claim, visit.verdict, visit.refusal, visit.page)
+            self.frontier.settle(claim, visit.verdict, visit.refusal, dict.fromkeys(PAGE_COLUMNS) | visit.page)
             self.frontier.add(self._judged(links_from(claim, visit)))
             if visit.content is not None:
                 self.frontier.note_content(claim, visit.content)
@@ -122,9 +122,7 @@ class LiveCrawl:
 
     def withdraw(self, host: int, robots: Robots) -> None:
         """Takes pages that a changed robots.txt forbids out of the corpus. Within a transaction."""
-        known = self.frontier.rows(
-            "SELECT id, url FROM urls WHERE host = ? AND state IN (?, ?) AND verdict = 'kept'", host, DONE, RESTING
-        )
+        known = self.frontier.rows("SELECT id, url FROM urls WHERE host = ? AND digest IS NOT NULL", host)
         ids = [row["id"] for row in known if not robots.allows(row["url"])]
         self.frontier.withdraw(ids, Refusal(ROBOTS_RULE, "robots.txt forbids it since"))
 

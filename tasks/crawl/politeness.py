@@ -22,6 +22,8 @@ class Pace:
     crawl_delay: float = 0.0  # what robots.txt asks for
     not_before: float = 0.0  # what a refusal asked for
     refusals: int = 0  # in a row
+    refused_at: float = 0.0  # the last of them
+    asked_for: float = 0.0  # seconds, by its Retry-After
     next_at: float = 0.0
 
     @property
@@ -42,13 +44,13 @@ class Pace:
         """A request leaves."""
         self.next_at = now + self.delay
 
-    def answered(self, latency: float, fine: bool) -> None:
+    def answered(self, latency: float, fine: bool, sent: float = float("inf")) -> None:
         """An answer came after ``latency`` seconds. Ends the back-off; slows down or speeds up with the host.
 
         The rule is that of Scrapy's AutoThrottle: aim at one request in the host's hands at a time, approach it by
         halves, and never speed up on an error.
         """
-        if fine:
+        if fine and sent >= self.refused_at:  # an answer that was under way when the host refused says nothing
             self.refusals, self.not_before = 0, 0.0
         if self.settings.autothrottle:
             target = latency / self.settings.requests_per_host
@@ -62,20 +64,22 @@ class Pace:
         Requests that were under way when it first said so do not count again.
         """
         self.refusals += now >= self.not_before
+        self.refused_at = now
         wait = seconds_of_retry_after(retry_after, now) if retry_after else None
         if wait is None:
             doubled = self.settings.backoff_s * 2.0 ** min(self.refusals - 1, 40)
             wait = min(doubled, self.settings.max_wait_s) * random.uniform(0.75, 1.25)
+        else:
+            self.asked_for = wait
         self.not_before = max(self.not_before, now + wait)
 
-    def exhausted(self, now: float) -> str | None:
+    def exhausted(self) -> str | None:
         """Why the host is left alone for the rest of the crawl, or None."""
         if self.refusals >= self.settings.patience:
             return f"it refused {self.refusals} times in a row"
-        longest = 1.25 * self.settings.max_wait_s
-        if self.not_before - now > longest:
-            return f"it asked for {self.not_before - now:.0f} s, more than max_wait_s"
-        if self.crawl_delay > longest:
+        if self.asked_for > self.settings.max_wait_s:
+            return f"it asked to wait {self.asked_for:.0f} s, more than max_wait_s"
+        if self.crawl_delay > self.settings.max_wait_s:
             return f"its Crawl-delay of {self.crawl_delay:g} s is more than max_wait_s"
         return None
 

@@ -29,7 +29,8 @@ _FIELDS = {
     "crawl-delay": "crawl-delay",
     "crawldelay": "crawl-delay",
 }
-_LINE = re.compile(r"\s*(?P<name>[A-Za-z][A-Za-z _-]*?)\s*(?::|\s(?=\S+\s*\Z))\s*(?P<value>.*?)\s*\Z")
+# Directives of robots tags that have a value behind a colon, as an agent's name has.
+_VALUED = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
 _PERCENT = re.compile(r"%([0-9a-fA-F]{2})")
 _NOT_IN_A_URL = re.compile(r"[^\x21-\x7e]")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -137,7 +138,7 @@ def tags_of(headers: Iterable[str], metas: Iterable[tuple[str, str]], product_to
     directives = []
     for header in headers:
         agent, colon, rest = header.partition(":")
-        addressed = colon and "," not in agent and agent.strip().lower() != "unavailable_after"
+        addressed = colon and "," not in agent and agent.strip().lower() not in _VALUED
         if not addressed:
             directives.append(header)
         elif agent.strip().lower() in ("robots", "*", product_token.lower()):
@@ -176,10 +177,13 @@ def _lines(content: bytes) -> Iterable[tuple[str, str]]:
     else:
         text = content.decode("utf-8", "surrogateescape")
     for line in re.split(r"\r\n|\r|\n", text):
-        found = _LINE.match(line[:MAX_LINE_CHARS].partition("#")[0])
-        name = _FIELDS.get(found["name"].lower()) if found else None
-        if found and name:
-            yield name, found["value"]
+        rule = line[:MAX_LINE_CHARS].partition("#")[0]
+        name, colon, value = rule.partition(":")
+        if not colon and len(words := rule.split()) == 2:  # some forget the colon
+            name, value = words
+        known = _FIELDS.get(" ".join(name.lower().split()))
+        if known:
+            yield known, value.strip()
 
 
 def _agent(value: str) -> str:

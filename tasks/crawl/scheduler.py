@@ -20,8 +20,8 @@ from scrapy.http import Request
 
 from tasks.crawl.claims import Claim
 from tasks.crawl.live import LiveCrawl
-from tasks.crawl.politeness import OVERLOADED, Pace
-from tasks.crawl.robots import ALLOW_ALL, FIRST_SERVER_ERROR, Robots, robots_of_response, unreadable
+from tasks.crawl.politeness import Pace
+from tasks.crawl.robots import ALLOW_ALL, Robots, robots_of_response, unreadable
 from tasks.crawl.scope import Refusal
 from tasks.http import ACCEPTED_CODINGS
 from tasks.urls import canonical_url
@@ -51,6 +51,7 @@ class Host:
     robots_failures: int = 0
     asking: bool = False  # for robots.txt or for a page that cannot be: nothing else meanwhile
     soft_404: int | None = None
+    left_alone: str | None = None
     queued: bool = False
 
 
@@ -105,14 +106,25 @@ class FrontierScheduler(BaseScheduler):  # type: ignore[misc] # Scrapy is not ty
         while self._queue and self._queue[0][0] <= now:
             host = heapq.heappop(self._queue)[2]
             host.queued = False
+            if host.pace.ready_at() > now:  # it has asked for patience since it was queued
+                self._queue_again(host)
+                continue
             request = self._request(host, now)
-            if request is not None:
+            if request is None:
+                self._let_go(host)
+            else:
                 host.active += 1
                 host.pace.sent(now)
                 self._queue_again(host)
                 return request
         self._set_alarm(now)
         return None
+
+    def _let_go(self, host: Host) -> None:
+        """Makes room for another host where this one has nothing to ask for now."""
+        if not (host.active or host.claims or host.queued):
+            self._hosts.pop(host.id, None)
+            self._looked_at = 0.0
 
     def finished(self, host: Host, kind: str) -> None:
         """A request of a host has been dealt with."""
@@ -125,33 +137,42 @@ class FrontierScheduler(BaseScheduler):  # type: ignore[misc] # Scrapy is not ty
     def refused(self, host: Host, retry_after: str | None) -> None:
         """A host wants to be left alone for a while, or has wanted it too often."""
         host.pace.refused(time.time(), retry_after)
-        reason = host.pace.exhausted(time.time())
+        self._store_pace(host)
+        reason = host.pace.exhausted()
         if reason:
             self._leave_alone(host, reason)
-        else:
-            with self._frontier.transaction():
-                self._frontier.update_host(host.id, not_before=host.pace.not_before, refusals=host.pace.refusals)
+
+    def answered(self, host: Host, sent: float, latency: float, fine: bool) -> None:
+        """A host has answered; a good answer ends its back-off."""
+        refusals = host.pace.refusals
+        host.pace.answered(latency, fine, sent)
+        if refusals and not host.pace.refusals:
+            self._store_pace(host)
+
+    def _store_pace(self, host: Host) -> None:
+        with self._frontier.transaction():
+            self._frontier.update_host(host.id, not_before=host.pace.ready_at(), refusals=host.pace.refusals)
 
     def robots_known(self, host: Host, status: int, body: bytes, url: str) -> None:
         """Takes the rules of a host, and the sitemaps that they name. Rules that changed are for known pages as well."""
-        if status >= FIRST_SERVER_ERROR or status in OVERLOADED:
-            return self.robots_failed(host, f"status {status}")
         robots, host.robots_failures = self._take_robots(host, status, body, time.time()), 0
+        row = self._frontier.host(host.id)
         with self._frontier.transaction():
             self._frontier.update_host(host.id, robots=body, robots_status=status, robots_at=time.time())
-            self._crawl.withdraw(host.id, robots)
+            self._frontier.remember(warc_bytes=self._crawl.archive.size)
+            if (row["robots_status"], row["robots"]) != (status, body):
+                self._crawl.withdraw(host.id, robots)
             if self._settings.sitemaps:
                 self._crawl.take_sitemaps(robots.sitemaps, url)
-        return None
 
-    def robots_failed(self, host: Host, reason: str, final: bool = False) -> None:
+    def robots_failed(self, host: Host, reason: str, retry_after: str | None = None, final: bool = False) -> None:
         """A robots.txt could not be had: another try later, and after some nothing is allowed."""
         host.robots_failures += 1
         if final or host.robots_failures > self._settings.retries:
             host.robots = host.robots or unreadable(reason)  # section 2.3.1.4: rules that were read before may be kept
             host.robots_until = time.time() + self._settings.robots_lifetime_s
         else:
-            self.refused(host, None)
+            self.refused(host, retry_after)
 
     def probed(self, host: Host, content: int) -> None:
         """Remembers what a host says of pages that cannot be."""
@@ -163,7 +184,7 @@ class FrontierScheduler(BaseScheduler):  # type: ignore[misc] # Scrapy is not ty
         host.robots = robots_of_response(status, body, self._settings.product_token)
         host.robots_until = at + self._settings.robots_lifetime_s
         host.pace.crawl_delay = host.robots.crawl_delay or 0.0
-        reason = host.pace.exhausted(time.time())
+        reason = host.pace.exhausted()
         if reason:
             self._leave_alone(host, reason)
         return host.robots
@@ -171,14 +192,12 @@ class FrontierScheduler(BaseScheduler):  # type: ignore[misc] # Scrapy is not ty
     def _request(self, host: Host, now: float) -> Request | None:
         """The next request to a host: its robots.txt, a page that cannot be, or a page."""
         if host.asking or host.active >= host.pace.connections or not self._fill(host):
-            if not (host.active or host.claims or host.queued):
-                self._hosts.pop(host.id, None)
             return None
         host.scheme = host.claims[0].url.partition(":")[0]
         if host.robots is None or host.robots_until < now:
             if self._settings.obey_robots:
                 host.asking = True
-                return self._ask(f"{host.scheme}://{host.name}/robots.txt", host, ROBOTS)
+                return self._ask(f"{self._robots_scheme(host)}://{host.name}/robots.txt", host, ROBOTS)
             host.robots, host.robots_until = ALLOW_ALL, float("inf")
         if host.soft_404 is None and self._settings.soft_404:
             url = f"{host.scheme}://{host.name}/gristmill-{xxhash.xxh64_hexdigest(host.name.encode())}"
@@ -187,6 +206,11 @@ class FrontierScheduler(BaseScheduler):  # type: ignore[misc] # Scrapy is not ty
                 return self._ask(url, host, PROBE)
             host.soft_404 = 0
         return self._page_request(host)
+
+    def _robots_scheme(self, host: Host) -> str:
+        """The scheme of the first page, or at every second try the other one, where both have their usual port."""
+        other = "https" if host.scheme == "http" else "http"
+        return other if host.robots_failures % 2 and ":" not in host.name else host.scheme
 
     def _page_request(self, host: Host) -> Request | None:
         while self._fill(host) and self._room() > 0:
@@ -227,7 +251,9 @@ class FrontierScheduler(BaseScheduler):  # type: ignore[misc] # Scrapy is not ty
     def _fill(self, host: Host) -> bool:
         """Whether the host has a URL to ask for, within its budgets."""
         spent = None
-        if host.pages >= self._settings.pages_per_host:
+        if host.left_alone:
+            spent = Refusal("host left alone", host.left_alone)
+        elif host.pages >= self._settings.pages_per_host:
             spent = Refusal("page budget of the host", f"{self._settings.pages_per_host} pages")
         elif host.bytes >= self._settings.bytes_per_host:
             spent = Refusal("byte budget of the host", f"{self._settings.bytes_per_host} bytes")
@@ -242,6 +268,7 @@ class FrontierScheduler(BaseScheduler):  # type: ignore[misc] # Scrapy is not ty
         return bool(host.claims)
 
     def _leave_alone(self, host: Host, reason: str) -> None:
+        host.left_alone = reason
         with self._frontier.transaction():
             self._frontier.update_host(host.id, left_alone=reason)
         self._refuse_rest(host, Refusal("host left alone", reason))
@@ -271,15 +298,28 @@ class FrontierScheduler(BaseScheduler):  # type: ignore[misc] # Scrapy is not ty
         for number in self._frontier.hosts_waiting(self._hosts, now + LONG_SLEEP_SECONDS, MAX_HOSTS - len(self._hosts)):
             row = self._frontier.host(number)
             pace = Pace(self._settings, not_before=row["not_before"], refusals=row["refusals"])
-            host = Host(number, row["name"], pace, pages=row["pages"], bytes=row["bytes"], soft_404=row["soft_404"])
+            host = Host(
+                number,
+                row["name"],
+                pace,
+                pages=row["pages"],
+                bytes=row["bytes"],
+                soft_404=row["soft_404"],
+                left_alone=row["left_alone"],
+            )
             self._hosts[number] = host
-            if row["robots_status"] is not None and now - row["robots_at"] < self._settings.robots_lifetime_s:
+            if (
+                row["robots_status"] is not None
+                and not host.left_alone
+                and now - row["robots_at"] < self._settings.robots_lifetime_s
+            ):
                 self._take_robots(host, row["robots_status"], row["robots"], row["robots_at"])
             self._queue_again(host)
 
     def _put_sleepers_away(self, now: float) -> None:
         for host in [host for host in self._hosts.values() if host.pace.ready_at() > now + LONG_SLEEP_SECONDS]:
             if not host.active:
+                self._store_pace(host)
                 with self._frontier.transaction():
                     for claim in host.claims:
                         self._frontier.put_back(claim, claim.attempts)

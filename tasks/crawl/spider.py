@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import datetime
+import fcntl
 import logging
 import os
 import sys
@@ -31,9 +32,8 @@ from tasks.crawl.guard import SETTINGS_KEY, GuardedResolver, limit_headers
 from tasks.crawl.live import Job, LiveCrawl
 from tasks.crawl.politeness import OVERLOADED
 from tasks.crawl.scheduler import PROBE, ROBOTS, FrontierScheduler, Host
-from tasks.crawl.scope import Refusal
 from tasks.crawl.settings import CrawlSettings
-from tasks.crawl.visit import REDIRECTS, Visit, forbidden, soft_404_of, unanswered, visit_of
+from tasks.crawl.visit import FIRST_SERVER_ERROR, REDIRECTS, Visit, forbidden, soft_404_of, unanswered, visit_of
 from tasks.http import BodyRefused, decoded_body
 from tasks.process import PARENT_VARIABLE, die_with_parent, emit
 from tasks.urls import canonical_url, host_name
@@ -100,30 +100,36 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc] # Scrapy is not typed her
         host: Host = request.meta["host"]
         exchange = _exchange(response)
         overloaded = exchange.status in OVERLOADED
-        host.pace.answered(exchange.seconds, fine=not overloaded and exchange.status < 500)
+        self.scheduler.answered(host, request.meta["sent"], exchange.seconds, not overloaded and exchange.status < 500)
+        retry_after = response.headers.get("Retry-After", b"").decode("latin-1")
         host.bytes += len(exchange.body)
         if request.meta["kind"] == ROBOTS:
-            return self._robots(exchange, host, request)
+            return self._robots(exchange, host, request, retry_after)
+        if overloaded:
+            self.scheduler.refused(host, retry_after)
         if request.meta["kind"] == PROBE:
-            self.scheduler.probed(host, soft_404_of(exchange, self.crawl.settings))
+            if not overloaded or host.left_alone:
+                self.scheduler.probed(host, soft_404_of(exchange, self.crawl.settings))
             return None
         claim: Claim = request.meta["claim"]
         if host.robots is not None and not host.robots.allows(claim.url):  # the rules changed while it was under way
             self.crawl.forbid(claim, host.robots)
             return None
         visit = visit_of(claim, exchange, self.crawl.settings, host.soft_404 or 0)
-        if overloaded:
-            self.scheduler.refused(host, response.headers.get("Retry-After", b"").decode("latin-1"))
         self._settle(host, claim, exchange, visit, overloaded)
         return None
 
-    def _robots(self, exchange: Exchange, host: Host, request: Request) -> Request | None:
+    def _robots(self, exchange: Exchange, host: Host, request: Request, retry_after: str) -> Request | None:
         headers = {name.lower(): value for name, value in exchange.response_headers}
         if exchange.status in REDIRECTS and "location" in headers:
             again = self.scheduler.follow_robots(request, headers["location"])
             if again is not None:
                 return again
         self.crawl.archive.append(exchange)
+        if exchange.status >= FIRST_SERVER_ERROR or exchange.status in OVERLOADED or exchange.truncated:
+            reason = "cut off" if exchange.truncated else f"status {exchange.status}"
+            self.scheduler.robots_failed(host, reason, retry_after)
+            return None
         try:
             body = decoded_body(exchange.body, headers.get("content-encoding", ""), self.crawl.settings.max_page_bytes)
         except BodyRefused as error:
@@ -141,17 +147,17 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc] # Scrapy is not typed her
         if request.meta["kind"] == ROBOTS:
             self.scheduler.robots_failed(host, reason, final=refused is not None)
         elif request.meta["kind"] == PROBE:
+            if failure.check(*SILENCE):
+                self.scheduler.refused(host, None)
             self.scheduler.probed(host, 0)
         elif refused is not None:
             self.crawl.record(request.meta["claim"], None, forbidden("address refused", reason))
         else:
             if failure.check(*SILENCE):
                 self.scheduler.refused(host, None)
-            visit = unanswered(request.meta["claim"], reason, time.time())
-            if failure.check(DownloadCancelledError):
-                visit = Visit("failed", Refusal("body", reason), {})
-            else:
-                visit.retry = reason
+            too_large = failure.check(DownloadCancelledError)
+            visit = unanswered(request.meta["claim"], "body" if too_large else "no answer", reason, time.time())
+            visit.retry = None if too_large else reason
             self._settle(host, request.meta["claim"], None, visit)
 
     def _settle(
@@ -159,7 +165,7 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc] # Scrapy is not typed her
     ) -> None:
         """Records a visit, or lets its URL wait for another try."""
         tries = self.crawl.settings.patience if overloaded else self.crawl.settings.retries
-        if visit.retry is not None and claim.attempts < tries:
+        if visit.retry is not None and claim.attempts < tries and not host.left_alone:
             wait = self.crawl.settings.backoff_s * 2.0 ** min(claim.attempts, 20)
             host.pages -= 1  # a page is counted once, however often it is tried
             with self.crawl.frontier.transaction():
@@ -224,6 +230,8 @@ def main() -> int:
     job = Job.model_validate_json(parser.parse_args().job.read_text())
     die_with_parent(int(os.environ[PARENT_VARIABLE]) if PARENT_VARIABLE in os.environ else None)
     limit_headers(job.settings.max_header_bytes)
+    lock = (job.scratch / "crawler.lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)  # of a killed run the crawler may live for a moment longer
     crawl = LiveCrawl(job)
     process = CrawlerProcess(scrapy_settings(job.settings))
     crawler = process.create_crawler(SiteSpider)

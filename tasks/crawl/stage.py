@@ -132,17 +132,17 @@ def made_of(frontier: Frontier) -> Made:
             failed + row["n"] * (row["verdict"] == "failed"),
         )
         funnel[row["rule"]] = [row["n"], row["bytes"]]
-    digest, kept, size = hashlib.sha256(), 0, 0
-    query = "SELECT url, content_type, digest, body_bytes FROM urls WHERE verdict = 'kept' ORDER BY url"
+    digest, kept, size, decoded = hashlib.sha256(), 0, 0, 0
+    query = "SELECT url, content_type, digest, body_bytes, decoded_bytes FROM urls WHERE verdict = 'kept' ORDER BY url"
     for row in frontier.rows(query):
         digest.update(f"{row['url']}\t{row['content_type']}\t{row['digest']}\n".encode())
-        kept, size = kept + 1, size + row["body_bytes"]
+        kept, size, decoded = kept + 1, size + row["body_bytes"], decoded + row["decoded_bytes"]
     return Made(
         counts=Counts(documents_in=kept + removed + failed, kept=kept, removed=removed, failed=failed),
         statistics={
             "content_digest": digest.hexdigest(),
             "bytes_in": size + sum(taken[1] for taken in funnel.values()),
-            "bytes_kept": size,
+            "decoded_bytes": decoded,
             "fetched": frontier.fact("fetched"),
             "funnel": funnel,
         },

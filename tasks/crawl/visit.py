@@ -41,6 +41,7 @@ class Visit:
     archived: bool = True
     retry: str | None = None  # why another try may mend it
     content: int | None = None  # digest of what the page said, where it is to be compared with others
+    still_known: bool = False  # nothing new was learned: the page is what it was
 
     @property
     def error(self) -> str | None:
@@ -55,9 +56,10 @@ def visit_of(claim: Claim, answer: Exchange, settings: CrawlSettings, soft_404: 
     try:
         visit = _judged(claim, answer, settings, soft_404)
     except Exception as error:  # of a page that no reader foresaw: one page's fault must not end a crawl
-        visit = Visit(
-            "failed", Refusal("page", f"{type(error).__name__}: {str(error)[:200]}"), {"status": answer.status}
-        )
+        refusal = Refusal("page", f"{type(error).__name__}: {str(error)[:200]}")
+        visit = _failed(claim, answer, refusal, {"status": answer.status})
+    if visit.still_known:
+        return visit
     known, at = claim.known, answer.fetched_at.timestamp()
     unchanged = visit.page.get("digest") == known.get("digest") and visit.page["status"] == known.get("status")
     visit.page |= {"visited_at": at, "visits": (known.get("visits") or 0) + 1}
@@ -67,9 +69,9 @@ def visit_of(claim: Claim, answer: Exchange, settings: CrawlSettings, soft_404: 
     return visit
 
 
-def unanswered(claim: Claim, reason: str, now: float) -> Visit:
-    """A request that had no answer: what is known stays, and is looked at again in the next crawl."""
-    return _still_known(claim, reason, now) or Visit("failed", Refusal("no answer", reason), {"next_visit_at": now})
+def unanswered(claim: Claim, rule: str, reason: str, now: float) -> Visit:
+    """A request that had no usable answer: what is known stays, and is looked at again in the next crawl."""
+    return _still_known(claim, reason, now) or Visit("failed", Refusal(rule, reason), {"next_visit_at": now})
 
 
 def forbidden(rule: str, detail: str) -> Visit:
@@ -84,6 +86,7 @@ def _judged(claim: Claim, answer: Exchange, settings: CrawlSettings, soft_404: i
         "status": status,
         "content_type": headers.get("content-type"),
         "body_bytes": len(answer.body),
+        "decoded_bytes": None,
         "digest": None,
         "etag": headers.get("etag"),
         "last_modified": headers.get("last-modified"),
@@ -120,10 +123,10 @@ def _judged_page(
         body = decoded_body(answer.body, headers.get("content-encoding", ""), settings.max_decoded_bytes)
     except BodyRefused as error:
         cut = "cut off" if answer.truncated else None
-        return Visit("failed", Refusal("body", str(error)), page, archived=False, retry=cut)
+        return _failed(claim, answer, Refusal("body", str(error)), page, retry=cut)
     if answer.truncated and not body.rstrip().lower().endswith(_END_OF_HTML):
         refusal = Refusal("body", f"cut off after {len(answer.body)} bytes")
-        return Visit("failed", refusal, page, archived=False, retry="cut off")
+        return _failed(claim, answer, refusal, page, retry="cut off")
     facts = facts_of(body, headers.get("content-type", ""), answer.url, settings.sitemaps)
     tags = _tags(answer, facts, settings)
     links = [] if tags.nofollow else facts.links
@@ -134,7 +137,7 @@ def _judged_page(
         content = fingerprint(facts.text, answer.url) if is_generated(answer.url) else exact_fingerprint(facts.text)
     if claim.depth and (facts.not_found or (soft_404 and fingerprint(facts.text, answer.url) == soft_404)):
         return Visit("removed", Refusal("soft 404"), page, content=content)
-    page["digest"] = hashlib.sha256(body).hexdigest()
+    page |= {"digest": hashlib.sha256(body).hexdigest(), "decoded_bytes": len(body)}
     same = page["digest"] == claim.known.get("digest")
     return Visit("kept", None, page, links, revisits=IDENTICAL_DIGEST if same else None, content=content)
 
@@ -155,7 +158,16 @@ def _still_known(claim: Claim, reason: str, now: float) -> Visit | None:
     if not claim.known.get("digest"):
         return None
     page = {name: claim.known[name] for name in PAGE_COLUMNS if name not in ("warc_path", "warc_offset")}
-    return Visit("kept", Refusal("not answered this time", reason), page | {"next_visit_at": now}, archived=False)
+    refusal = Refusal("not answered this time", reason)
+    return Visit("kept", refusal, page | {"next_visit_at": now}, archived=False, still_known=True)
+
+
+def _failed(claim: Claim, answer: Exchange, refusal: Refusal, page: dict[str, Any], retry: str | None = None) -> Visit:
+    """An answer that cannot be used and is not archived: a page that is known stays what it was."""
+    still = _still_known(claim, refusal.detail, answer.fetched_at.timestamp())
+    visit = still or Visit("failed", refusal, page, archived=False)
+    visit.retry = retry
+    return visit
 
 
 def _tags(answer: Exchange, facts: PageFacts, settings: CrawlSettings) -> Tags:

@@ -27,7 +27,7 @@ class Extract(Stage):
     settings: ExtractSettings
 
     def plan(self) -> Sequence[str]:
-        size = self._crawl.statistic("bytes_kept")
+        size = self._crawl.statistic("decoded_bytes")
         return [part_name(self.subject, n) for n in range(max(1, math.ceil(size / self.settings.part_bytes)))]
 
     def documents_expected(self) -> int:
