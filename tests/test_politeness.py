@@ -102,7 +102,7 @@ def test_retry_after_is_waited_for_and_the_page_still_comes(told: type[Told], tm
 def test_host_that_refuses_again_and_again_is_left_alone_with_a_reason(told: type[Told], tmp_path: Path) -> None:
     site = told({"/": page(*(f"/{n}" for n in range(40))), **{f"/{n}": (503, {}, b"no") for n in range(40)}})
     crawl, _ = crawled(tmp_path, site.settings(patience=3, backoff_s=0.01))
-    assert urls_of(crawl)["5"]["rule"] == "host left alone"
+    assert urls_of(crawl)["39"]["rule"] == "host left alone"
     assert sum(path != "/robots.txt" for _, path in site.times) < 20
 
 
@@ -372,3 +372,48 @@ def test_broken_page_costs_itself_only(told: type[Told], tmp_path: Path) -> None
     )
     crawl, _ = crawled(tmp_path, site.settings())
     assert urls_of(crawl)["fine"]["verdict"] == "kept"
+
+
+def test_retry_after_holds_for_what_was_queued_and_for_robots_and_probe(told: type[Told], tmp_path: Path) -> None:
+    site = told({"/": page("/1", "/2"), "/1": page(text="1"), "/2": page(text="2")})
+    usual, refused = site.answer, dict[str, float]()
+
+    def answer(path: str) -> tuple[int, dict[str, str], bytes]:
+        kind = "/gristmill" if path.startswith("/gristmill") else path
+        found = usual(path)
+        if kind in ("/robots.txt", "/gristmill", "/1") and kind not in refused:
+            refused[kind] = time.time()
+            return 503, {"Retry-After": "1"}, b"later"
+        return found
+
+    site.answer = answer  # type: ignore[method-assign]
+    crawl, _ = crawled(tmp_path, site.settings(delay_s=0.1, requests_per_host=1))
+    assert set(refused) == {"/robots.txt", "/gristmill", "/1"}
+    for at in refused.values():
+        assert min(t for t, _ in site.times if t > at + 1e-3) - at >= 0.99
+    assert {urls_of(crawl)[path]["verdict"] for path in ("1", "2")} == {"kept"}
+
+
+def test_host_that_asks_for_years_of_patience_is_left_alone_at_once(told: type[Told], tmp_path: Path) -> None:
+    site = told({"/": page("/1", "/2"), "/1": (429, {"Retry-After": "999999999"}, b""), "/2": page()})
+    started = time.time()
+    crawl, _ = crawled(tmp_path, site.settings(requests_per_host=1))
+    assert time.time() - started < 20
+    assert "host left alone" in {row["rule"] for row in urls_of(crawl).values()}
+
+
+def test_hostile_headers_and_metas_cost_one_page(told: type[Told], tmp_path: Path) -> None:
+    date = "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"
+    site = told(
+        {
+            "/": page("/date", "/spaces", "/charset", "/fine"),
+            "/date": (429, {"Retry-After": date}, b""),
+            "/spaces": page(head=f'<meta http-equiv="refresh" content="{" " * 300_000}">', text="kept"),
+            "/charset": (200, {"Content-Type": "text/html; charset=unicode_escape"}, b"<html>\\ud800</html>"),
+            "/fine": page(text="fine"),
+        },
+        "User-agent: *\n" + "a" + " " * 100_000 + "b c\n" + "Disallow: /x\n",
+    )
+    crawl, _ = crawled(tmp_path, site.settings(patience=2))
+    assert urls_of(crawl)["spaces"]["verdict"] == urls_of(crawl)["charset"]["verdict"] == "kept"
+    assert tags_of(["max-snippet:20, noindex"], [], "gristmill", datetime.now(UTC)).refused == "noindex"

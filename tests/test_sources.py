@@ -17,6 +17,8 @@ from flows.recipe import Source
 from tasks.extract.archive import ExtractArchive, WarcSettings
 from tasks.extract.page import ExtractSettings
 from tasks.extract.table import ExtractTable, TableSettings, TextSettings
+from tasks.extract.warc import Record, body_of
+from tasks.http import BodyRefused
 from tasks.stage import Stage, run_stages
 from tests.conftest import SHARED
 from tests.test_crawl import Site, crawled
@@ -189,3 +191,34 @@ def test_source_has_one_origin_and_files_that_exist(tmp_path: Path) -> None:
         Source()
     with pytest.raises(SettingError, match="there is no file"):
         table_of(tmp_path, "jsonl", str(tmp_path / "*.nothing"))
+
+
+def test_bodies_as_they_travelled_are_unpacked_and_unknown_codings_are_no_text() -> None:
+    chunked = b"5\r\nhello\r\n6;x=y\r\n world\r\n0\r\n\r\n"
+    packed = gzip.compress(b"hello world")
+    in_chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(packed), packed)
+
+    def read(body: bytes, coding: str = "", travel: str = "") -> bytes:
+        return body_of(Record("response", 0, "", "", 200, "", coding, travel, body), 1000)
+
+    assert read(chunked, travel="chunked") == b"hello world"
+    assert read(b"hello world", travel="chunked") == b"hello world"  # the header stayed, the chunks went
+    assert read(in_chunks, "gzip", "chunked") == read(packed, "gzip") == b"hello world"
+    assert read(b"<html>plain</html>", "gzip") == b"<html>plain</html>"
+    with pytest.raises(BodyRefused):
+        read(bytes(range(200)), "br")
+
+
+def test_hostile_rows_cost_themselves_only(tmp_path: Path) -> None:
+    lines = [
+        '{"text": "fine words", "title": "\\ud83d", "id": "\\udc00"}',
+        "[" * 200_000,
+        '{"text": "\\ud800 half", "url": "\\ud800"}',
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    assert len(documents_of(table_of(tmp_path / "a", "jsonl", str(tmp_path / "rows.jsonl")))) == 2
+    whole = gzip.compress("\n".join(map(json.dumps, ROWS)).encode())
+    (tmp_path / "cut.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    stage = table_of(tmp_path / "b", "jsonl", str(tmp_path / "cut.jsonl.gz"))
+    assert documents_of(stage)
+    assert read_tables(stage.store, stage.ref, "decisions").num_rows == 1

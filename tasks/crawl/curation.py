@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.dataset as ds
 
@@ -33,7 +34,7 @@ def curated(settings: CuratedLinks) -> Iterator[Link]:
                 link = _link(url, score, settings)
                 if link is not None:
                     yield link
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingError(f"the links of {path} cannot be read: {' '.join(str(error).split())[:300]}") from error
 
 
@@ -47,13 +48,12 @@ def _format(path: Path) -> str | ds.CsvFileFormat:
     return FORMATS[path.suffix]
 
 
-def _link(url: str | None, score: float | None, settings: CuratedLinks) -> Link | None:
+def _link(url: Any, score: float | None, settings: CuratedLinks) -> Link | None:
     try:
-        canonical = canonical_url(url or "")
+        canonical = canonical_url(str(url or ""))
     except ValueError:
         return None  # no web address: nothing that could be fetched or refused
     value = float(score) if score is not None else float("-inf")
-    refusal = (
-        Refusal("score too low", f"{score}, min_score {settings.min_score:g}") if value < settings.min_score else None
-    )
+    wanted = value >= settings.min_score  # what is no number is not
+    refusal = None if wanted else Refusal("score too low", f"{score}, min_score {settings.min_score:g}")
     return Link(canonical, 0, priority=value if refusal is None else 0.0, refusal=refusal)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -57,7 +59,8 @@ def external_files(store: Store, settings: FilesSettings) -> list[ExternalFile]:
 def _found(store: Store, patterns: tuple[str, ...], base: str, limit: int | None) -> tuple[ExternalFile, ...]:
     try:
         named = [entry for pattern in patterns for entry in _expand(pattern, base)][:limit]
-        files = {file.digest: file for file in (_identified(store, *entry) for entry in reversed(named))}
+        with _digests(store) as known:
+            files = {file.digest: file for file in (_identified(*entry, known) for entry in reversed(named))}
     except (OSError, ValueError, ImportError) as error:
         raise SettingError(f"the files {', '.join(patterns)} cannot be read: {error}") from error
     if not files:
@@ -85,29 +88,37 @@ def _expand(pattern: str, base: str) -> list[tuple[str, str]]:
     ]
 
 
-def _identified(store: Store, address: str, name: str) -> ExternalFile:
+def _identified(address: str, name: str, known: dict[str, list[str]]) -> ExternalFile:
     filesystem, path = fsspec.core.url_to_fs(address)
     if "://" in address and not address.startswith("file://"):
-        # What the server says of it (ETag, size): reading it whole to name it would be reading it twice.
-        return ExternalFile(address, name, f"remote:{filesystem.ukey(path)}", int(filesystem.size(path) or 0))
+        # What the server says of it: reading it whole to name it would be reading it twice.
+        info = filesystem.info(path)
+        said = {
+            name.lower(): str(info[name])
+            for name in info
+            if name.lower() in ("etag", "lastmodified", "last-modified", "mtime", "size")
+        }
+        return ExternalFile(
+            address, name, f"remote:{address} {json.dumps(said, sort_keys=True)}", int(info.get("size") or 0)
+        )
     local = Path(path)
-    return ExternalFile(str(local), name, _digest(store, local), local.stat().st_size)
-
-
-def _digest(store: Store, path: Path) -> str:
-    """A local file's SHA-256, remembered while its size and time of change stay what they are."""
-    status, memory = path.stat(), store.scratch("digests") / "local.json"
-    known: dict[str, Any] = json.loads(memory.read_text()) if memory.exists() else {}
+    status = local.stat()
     stamp = f"{status.st_size} {status.st_mtime_ns}"
-    if known.get(str(path), ["", ""])[0] != stamp:
-        known[str(path)] = [stamp, sha256_of(path)]
-        with store.writing("scratch/digests/local.json") if store.is_local else _replaced(memory) as temporary:
+    if known.get(str(local), ["", ""])[0] != stamp:
+        known[str(local)] = [stamp, sha256_of(local)]
+    return ExternalFile(str(local), name, known[str(local)][1], status.st_size)
+
+
+@contextmanager
+def _digests(store: Store) -> Iterator[dict[str, list[str]]]:
+    """Local files' SHA-256, remembered while their size and time of change stay what they are."""
+    memory = store.scratch("digests") / "local.json"
+    known: dict[str, list[str]] = json.loads(memory.read_text()) if memory.exists() else {}
+    before = dict(known)
+    yield known
+    if known != before:
+        with Store(str(memory.parent)).writing(memory.name) as temporary:
             temporary.write_text(json.dumps(known))
-    return str(known[str(path)][1])
-
-
-def _replaced(path: Path) -> Any:
-    return Store(str(path.parent)).writing(path.name)
 
 
 def _read_ahead(address: str) -> dict[str, Any]:

@@ -75,6 +75,11 @@ class PageRefused(Exception):
         self.rule, self.detail, self.value, self.threshold, self.failed = rule, detail, value, threshold, failed
 
 
+def well_formed(text: str) -> str:
+    """The text with a mark for what has no UTF-8: lone surrogates, which JSON and some parsers let pass."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def doc_id_of(url: str, text: str) -> str:
     """A document's name: a digest of its canonical URL and its text, the same on every machine."""
     return hashlib.sha256(f"{url}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()[:DOC_ID_LENGTH]
@@ -141,6 +146,7 @@ class Documents:
 
     def read_text(self, url: str, found: Extracted, digest: str) -> None:
         """Takes a text that needs no extraction."""
+        url = well_formed(url)
         with self._refusals(url, len(found.text.encode("utf-8", "surrogatepass"))):
             self._take(url, found, digest)
 
@@ -150,7 +156,7 @@ class Documents:
             raise refusal
 
     def _take(self, url: str, found: Extracted, digest: str) -> None:
-        text = found.text.encode("utf-8", "replace").decode().strip()  # lone surrogates have no UTF-8
+        text = well_formed(found.text).strip()
         if len(text) < self._settings.min_chars:
             raise PageRefused("no text", None, len(text), self._settings.min_chars)
         self._rows.append(
@@ -158,10 +164,10 @@ class Documents:
                 "doc_id": doc_id_of(url, text),
                 "url": url,
                 "domain": domain_of(url) if "://" in url else None,
-                "title": found.title,
+                "title": well_formed(found.title) if found.title else None,
                 "text": text,
                 "source": self._source,
-                "published": found.published,
+                "published": well_formed(found.published) if found.published else None,
                 "digest": digest,
                 "n_chars": len(text),
                 "n_words": len(text.split()),
@@ -188,9 +194,9 @@ class Documents:
             "rule": refusal.rule,
             "value": refusal.value,
             "threshold": refusal.threshold,
-            "url": url,
+            "url": well_formed(url),
             "source": self._source,
-            "detail": refusal.detail,
+            "detail": well_formed(refusal.detail) if refusal.detail else None,
         }
 
     def write(self, writer: PartWriter) -> Made:

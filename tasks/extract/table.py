@@ -6,8 +6,10 @@ import gzip
 import hashlib
 import json
 import math
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -72,17 +74,18 @@ class ExtractTable(Stage):
         return {**self.settings.identity(), "kind": self._kind, "files": content, **columns, **names}
 
     def plan(self) -> Sequence[str]:
-        return [part_name(self.subject, number) for number in range(len(self._parts()))]
+        return [part_name(self.subject, number) for number in range(len(self._parts))]
 
     def make(self, part: str, writer: PartWriter, report: Report) -> Made:
         """Reads the part's pieces of files, in the order of their content."""
         documents = Documents(self.settings, self.subject)
-        for piece in self._parts()[list(self.plan()).index(part)]:
+        for piece in self._parts[list(self.plan()).index(part)]:
             read = {"parquet": self._parquet, "jsonl": self._jsonl, "text": self._text}[self._kind]
             for row in read(piece):
                 self._take(row, documents)
         return documents.write(writer)
 
+    @cached_property
     def _parts(self) -> list[list[Slice]]:
         """Pieces of files, as many to a part as make ``part_bytes``."""
         parts: list[list[Slice]] = []
@@ -123,7 +126,7 @@ class ExtractTable(Stage):
             if piece.start:
                 lines.seek(piece.start - 1)
                 at = piece.start - 1 + len(lines.readline())
-            for line in lines:
+            for line in _until_broken(lines):
                 if lines is stream and at >= piece.stop:
                     return
                 row = _json(line)
@@ -169,9 +172,17 @@ class ExtractTable(Stage):
             )
 
 
+def _until_broken(lines: Any) -> Iterator[bytes]:
+    """The lines of a packed file as far as it can be unpacked, then one that is no JSON and so is reported."""
+    try:
+        yield from lines
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        yield f"the packed file is broken: {error}".encode()
+
+
 def _json(line: bytes) -> dict[str, Any] | None:
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None

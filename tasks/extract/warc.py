@@ -22,6 +22,7 @@ SEARCHED_AT_ONCE = 1 << 20
 # Gzip: magic, deflate, flags, time (any), extra flags, system. Plain: a record's first line after an empty one.
 _MEMBER = re.compile(rb"\x1f\x8b\x08[\x00-\x1f]")
 _FIRST_LINE = re.compile(rb"(?:\r?\n\r?\n)(WARC/[01]\.\d+\r?\n)")
+_CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,8})[^\r\n]{0,200}\r\n")
 _KINDS = frozenset({"response", "revisit", "resource", "conversion"})
 
 
@@ -36,13 +37,14 @@ class Record:
     status: int | None = None
     content_type: str = ""
     content_encoding: str = ""
+    transfer_encoding: str = ""
     body: bytes = b""
     truncated: bool = False
 
 
 @dataclass
 class Malformed:
-    """What could not be read as a record, and where it begins."""
+    """What could not be read as a record, and where the last one before it begins."""
 
     offset: int
     reason: str
@@ -63,7 +65,7 @@ def records(stream: IO[bytes], name: str, limit: int) -> Iterator[Record | Malfo
                 yield _record(record, limit)
             return
         except (OSError, ValueError, RuntimeError) as error:
-            yield Malformed(last, " ".join(str(error).split())[:200])
+            yield Malformed(last, f"after the record that begins here: {' '.join(str(error).split())[:200]}")
         start = _next_start(stream, last + 1)
 
 
@@ -89,6 +91,7 @@ def _record(record: WarcRecord, limit: int) -> Record:
                 http.get("Content-Type") or "",
                 http.get("Content-Encoding") or "",
             )
+            found.transfer_encoding = http.get("Transfer-Encoding") or ""
     found.body = record.reader.read(limit + 1)
     return found
 
@@ -96,16 +99,34 @@ def _record(record: WarcRecord, limit: int) -> Record:
 def body_of(record: Record, limit: int) -> bytes:
     """The record's body without chunks and content codings. Raises BodyRefused.
 
-    Common Crawl keeps decoded bodies and renames the header that said otherwise; some others keep the header.
+    Common Crawl keeps decoded bodies and renames the headers that said otherwise; some others keep the headers.
     """
+    body = _without_chunks(record.body) if "chunked" in record.transfer_encoding.lower() else record.body
     if not record.content_encoding or record.truncated:
-        return record.body
+        return body
     try:
-        return decoded_body(record.body, record.content_encoding, limit)
+        return decoded_body(body, record.content_encoding, limit)
     except BodyRefused:
-        if record.body[:2] == b"\x1f\x8b":
-            raise
-        return record.body  # decoded already, whatever its header says
+        if _looks_like_text(body):
+            return body  # decoded already, whatever its header says
+        raise
+
+
+def _without_chunks(body: bytes) -> bytes:
+    """A body without its chunks' sizes (RFC 9112, section 7.1), or as it is where it has none."""
+    out, at = bytearray(), 0
+    while found := _CHUNK_SIZE.match(body, at):
+        size = int(found.group(1), 16)
+        if size == 0:
+            return bytes(out)
+        out += body[found.end() : found.end() + size]
+        at = found.end() + size + 2
+    return bytes(out) if out and at >= len(body) else body
+
+
+def _looks_like_text(body: bytes) -> bool:
+    head = body[:1024]
+    return b"\0" not in head and sum(byte < 32 and byte not in b"\t\n\r\f" for byte in head) == 0
 
 
 def _arc_records(stream: IO[bytes], limit: int) -> Iterator[Record | Malformed]:
@@ -124,6 +145,7 @@ def _arc_records(stream: IO[bytes], limit: int) -> Iterator[Record | Malformed]:
                 status=int(http.get_statuscode()) if http and http.get_statuscode().isdigit() else None,
                 content_type=(http.get_header("Content-Type") if http else None) or "",
                 content_encoding=(http.get_header("Content-Encoding") if http else None) or "",
+                transfer_encoding=(http.get_header("Transfer-Encoding") if http else None) or "",
                 body=record.raw_stream.read(limit + 1),
             )
         except Exception as error:  # warcio raises what its parsers raise
