@@ -30,7 +30,7 @@ class Shelf:
 
     def __init__(self) -> None:
         self.pages = {f"/p/{n}": f"Page {n}. " + "word " * 400 for n in range(PAGES)}
-        self.validators, self.failing = True, False
+        self.validators, self.failing, self.robots = True, False, ""
         self.sent, self.hits = 0, Counter[str]()
         shelf = self
 
@@ -40,7 +40,10 @@ class Shelf:
             def do_GET(self) -> None:
                 shelf.hits[self.path] += 1
                 text = shelf.front() if self.path == "/" else shelf.pages.get(self.path)
-                body = f"<html><body>{text}</body></html>".encode() if text is not None else b""
+                if self.path == "/robots.txt":
+                    text = shelf.robots or None
+                html = f"<html><body>{text}</body></html>" if self.path != "/robots.txt" else text
+                body = str(html).encode() if text is not None else b""
                 etag = f'"{hashlib.md5(body).hexdigest()}"'
                 status = 503 if shelf.failing else 404 if text is None else 200
                 if shelf.validators and status == 200 and self.headers.get("If-None-Match") == etag:
@@ -178,3 +181,36 @@ def test_interval_doubles_for_what_stays_and_halves_for_what_changes(shelf: Shel
 
     assert wait("/p/1") < wait("/p/3") / 2
     assert wait("/p/3") > 0
+
+
+def test_page_that_grows_beyond_its_limit_stays_what_it_was_and_comes_back(shelf: Shelf, tmp_path: Path) -> None:
+    first, _ = crawl_anew(tmp_path, shelf.settings(max_page_bytes=100_000))
+    before, usual = documents_of(first), shelf.pages["/p/1"]
+    shelf.pages["/p/1"] = "huge " * 100_000
+    second, pages = crawl_anew(tmp_path, shelf.settings(max_page_bytes=100_000))
+    assert "not answered this time" in pages[f"{shelf.root}/p/1"]["error"]
+    assert documents_of(second) == before
+    shelf.pages["/p/1"] = usual
+    third, pages = crawl_anew(tmp_path, shelf.settings(max_page_bytes=100_000))
+    assert pages[f"{shelf.root}/p/1"]["status"] == 304
+    assert documents_of(third) == before
+
+
+def test_pages_that_robots_txt_forbids_since_leave_the_corpus_even_if_not_asked(shelf: Shelf, tmp_path: Path) -> None:
+    crawl_anew(tmp_path, shelf.settings())
+    shelf.robots = "User-agent: *\nDisallow: /p/1\n"
+    second, _ = crawl_anew(tmp_path, shelf.settings(max_pages=3))
+    kept = set(documents_of(second)[1])
+    assert not any(url.startswith(f"{shelf.root}/p/1") for url in kept)
+    assert f"{shelf.root}/p/2" in kept  # not reached, and still what it was
+
+
+def test_crawl_goes_on_without_the_archive_of_an_earlier_one_by_fetching_anew(shelf: Shelf, tmp_path: Path) -> None:
+    first, _ = crawl_anew(tmp_path, shelf.settings())
+    for path in (tmp_path / first.ref.folder / "warc").iterdir():
+        path.unlink()
+    settings = shelf.settings()
+    crawl = Crawl(first.store, settings, "shelf", 2, first.ref.key)
+    run_stages([crawl])
+    rows = read_tables(crawl.store, crawl.ref, "pages").to_pylist()
+    assert {(row["status"], row["record"]) for row in rows} == {(200, "response")}
