@@ -181,3 +181,31 @@ def test_lock_of_a_killed_holder_is_free(tmp_path: Path) -> None:
     started = time.monotonic()
     with Store(str(tmp_path)).lock("x"):
         assert time.monotonic() - started < 5
+
+
+def test_crawls_archive_on_an_object_store_and_foreign_archives_are_read_from_one(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    from tasks.crawl.stage import content_input, crawl_to_use
+    from tasks.extract.archive import ExtractArchive, WarcSettings
+    from tasks.extract.page import ExtractSettings
+    from tasks.extract.stage import Extract
+    from tasks.stage import run_stages
+    from tests.test_crawl import PAGES, Site
+    from warehouse.artifact import load, read_tables
+
+    site = Site()
+    store = Store(f"{bucket}/crawled")
+    crawl = crawl_to_use(store, site.settings(warc_bytes=20_000), "site", False)
+    run_stages([crawl])
+    site.server.shutdown()
+    assert len(store.names(f"{crawl.ref.folder}/warc")) > 1
+    settings = ExtractSettings(extractor="resiliparse")
+    own = Extract(store, settings, {"pages": content_input(load(store, crawl.ref))}, "site")
+    archives = WarcSettings(files=(f"{bucket}/crawled/{crawl.ref.folder}/warc/*.warc.gz",))
+    foreign = ExtractArchive(Store(str(tmp_path / "local")), settings, archives, "foreign")
+    for stage in (own, foreign):
+        run_stages([stage])
+        urls = set(read_tables(stage.store, stage.ref, "documents")["url"].to_pylist())
+        assert urls >= {f"{site.root}/page/{n}" for n in range(PAGES)}

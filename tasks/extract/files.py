@@ -46,7 +46,8 @@ class ExternalFile:
 
     def open(self) -> IO[bytes]:
         """The file's bytes, with seek; a remote one is read ahead block by block."""
-        opened: IO[bytes] = fsspec.open(self.address, "rb", **_read_ahead(self.address)).open()
+        filesystem, path = fsspec.core.url_to_fs(self.address)
+        opened: IO[bytes] = filesystem.open(path, "rb", **_read_ahead(self.address))
         return opened
 
 
