@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
+from tasks.crawl.claims import Claim
+from tasks.crawl.robots import Robots
 from tasks.crawl.settings import CrawlSettings
 
 TOO_MANY_REQUESTS, UNAVAILABLE = 429, 503
@@ -82,6 +85,27 @@ class Pace:
         if self.crawl_delay > self.settings.max_wait_s:
             return f"its Crawl-delay of {self.crawl_delay:g} s is more than max_wait_s"
         return None
+
+
+@dataclass(eq=False)
+class Host:
+    """One host of those that are asked now."""
+
+    id: int
+    name: str
+    pace: Pace
+    scheme: str = "http"
+    claims: deque[Claim] = field(default_factory=deque)
+    active: int = 0
+    pages: int = 0
+    bytes: int = 0
+    robots: Robots | None = None
+    robots_until: float = 0.0
+    robots_failures: int = 0
+    asking: bool = False  # for robots.txt or for a page that cannot be: nothing else meanwhile
+    soft_404: int | None = None
+    left_alone: str | None = None
+    queued: bool = False
 
 
 def seconds_of_retry_after(value: str, now: float) -> float | None:

@@ -10,7 +10,6 @@ import heapq
 import itertools
 import time
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Any
 
 import xxhash
@@ -20,7 +19,7 @@ from scrapy.http import Request
 
 from tasks.crawl.claims import Claim
 from tasks.crawl.live import LiveCrawl
-from tasks.crawl.politeness import Pace
+from tasks.crawl.politeness import Host, Pace
 from tasks.crawl.robots import ALLOW_ALL, Robots, robots_of_response, unreadable
 from tasks.crawl.scope import Refusal
 from tasks.http import ACCEPTED_CODINGS
@@ -32,27 +31,6 @@ MAX_HOSTS = 256  # that are dealt with at once
 LOOK_AGAIN_SECONDS = 5.0
 LONG_SLEEP_SECONDS = 60.0  # a host that sleeps longer gives its place to another
 PAGE, ROBOTS, PROBE = "page", "robots", "probe"
-
-
-@dataclass(eq=False)
-class Host:
-    """One host of those that are asked now."""
-
-    id: int
-    name: str
-    pace: Pace
-    scheme: str = "http"
-    claims: deque[Claim] = field(default_factory=deque)
-    active: int = 0
-    pages: int = 0
-    bytes: int = 0
-    robots: Robots | None = None
-    robots_until: float = 0.0
-    robots_failures: int = 0
-    asking: bool = False  # for robots.txt or for a page that cannot be: nothing else meanwhile
-    soft_404: int | None = None
-    left_alone: str | None = None
-    queued: bool = False
 
 
 class FrontierScheduler(BaseScheduler):  # type: ignore[misc] # Scrapy is not typed here

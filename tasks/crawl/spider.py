@@ -30,8 +30,8 @@ from tasks.crawl.archive import Exchange, Headers
 from tasks.crawl.claims import Claim
 from tasks.crawl.guard import SETTINGS_KEY, GuardedResolver, limit_headers
 from tasks.crawl.live import Job, LiveCrawl
-from tasks.crawl.politeness import OVERLOADED
-from tasks.crawl.scheduler import PROBE, ROBOTS, FrontierScheduler, Host
+from tasks.crawl.politeness import OVERLOADED, Host
+from tasks.crawl.scheduler import PROBE, ROBOTS, FrontierScheduler
 from tasks.crawl.settings import CrawlSettings
 from tasks.crawl.visit import FIRST_SERVER_ERROR, REDIRECTS, Visit, forbidden, soft_404_of, unanswered, visit_of
 from tasks.http import BodyRefused, decoded_body
