@@ -20,13 +20,11 @@ from scrapy.http import Request
 from tasks.crawl.claims import Claim
 from tasks.crawl.live import LiveCrawl
 from tasks.crawl.politeness import Host, Pace
+from tasks.crawl.requests import request_for
 from tasks.crawl.robots import ALLOW_ALL, Robots, robots_of_response, unreadable
 from tasks.crawl.scope import Refusal
-from tasks.http import ACCEPTED_CODINGS
-from tasks.urls import canonical_url
 
 CLAIM_AT_ONCE = 32
-ROBOTS_REDIRECTS = 5
 MAX_HOSTS = 256  # that are dealt with at once
 LOOK_AGAIN_SECONDS = 5.0
 LONG_SLEEP_SECONDS = 60.0  # a host that sleeps longer gives its place to another
@@ -202,29 +200,8 @@ class FrontierScheduler(BaseScheduler):  # type: ignore[misc] # Scrapy is not ty
         return None
 
     def _ask(self, url: str, host: Host, kind: str, claim: Claim | None = None) -> Request:
-        headers = {"Accept-Encoding": ACCEPTED_CODINGS}
-        if claim is not None and claim.known.get("digest"):
-            headers |= {
-                name: claim.known[column]
-                for name, column in (("If-None-Match", "etag"), ("If-Modified-Since", "last_modified"))
-                if claim.known[column]
-            }
-        return Request(
-            url,
-            callback=self._spider.parse,
-            errback=self._spider.failed,
-            headers=headers,
-            meta={"claim": claim, "host": host, "kind": kind, "sent": time.time(), "verbatim_url": True},
-        )
-
-    def follow_robots(self, request: Request, location: str) -> Request | None:
-        """The request for a robots.txt that has moved (RFC 9309, section 2.3.1.2: at least five times)."""
-        hops = request.meta.get("hops", 0) + 1
-        try:
-            url = canonical_url(location, request.url)
-        except ValueError:
-            return None
-        return request.replace(url=url, meta={**request.meta, "hops": hops}) if hops <= ROBOTS_REDIRECTS else None
+        meta = {"claim": claim, "host": host, "kind": kind, "sent": time.time()}
+        return request_for(url, claim.known if claim else {}, self._spider, meta)
 
     def _fill(self, host: Host) -> bool:
         """Whether the host has a URL to ask for, within its budgets."""

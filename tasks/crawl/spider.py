@@ -31,6 +31,7 @@ from tasks.crawl.claims import Claim
 from tasks.crawl.guard import SETTINGS_KEY, GuardedResolver, limit_headers
 from tasks.crawl.live import Job, LiveCrawl
 from tasks.crawl.politeness import OVERLOADED, Host
+from tasks.crawl.requests import moved_robots
 from tasks.crawl.scheduler import PROBE, ROBOTS, FrontierScheduler
 from tasks.crawl.settings import CrawlSettings
 from tasks.crawl.visit import FIRST_SERVER_ERROR, REDIRECTS, Visit, forbidden, soft_404_of, unanswered, visit_of
@@ -122,7 +123,7 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc] # Scrapy is not typed her
     def _robots(self, exchange: Exchange, host: Host, request: Request, retry_after: str) -> Request | None:
         headers = {name.lower(): value for name, value in exchange.response_headers}
         if exchange.status in REDIRECTS and "location" in headers:
-            again = self.scheduler.follow_robots(request, headers["location"])
+            again = moved_robots(request, headers["location"])
             if again is not None:
                 return again
         self.crawl.archive.append(exchange)

@@ -18,7 +18,7 @@ from tasks.crawl.settings import CrawlSettings
 from tasks.http import BodyRefused, decoded_body
 from tasks.urls import canonical_url
 
-OK, NOT_MODIFIED, REQUEST_TIMEOUT, FIRST_ERROR, FIRST_SERVER_ERROR = 200, 304, 408, 400, 500
+OK, NOT_MODIFIED, REQUEST_TIMEOUT, FIRST_SERVER_ERROR = 200, 304, 408, 500
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 GONE = frozenset({404, 410})
 UNCHANGED_FACTOR, CHANGED_FACTOR = 2.0, 0.5  # of the time since the last visit, until the next
