@@ -64,6 +64,26 @@ def _records_with_valid_digests(path: Path) -> list[str]:
     return kinds
 
 
+def test_record_that_a_kill_left_half_written_is_cut_off(tmp_path: Path) -> None:
+    slow = Site(delay=0.03)
+    settings = slow.settings(requests_per_host=2)
+    command = [sys.executable, "-c", DRIVER, str(tmp_path), settings.model_dump_json()]
+    with subprocess.Popen(command, cwd=PROJECT, start_new_session=True) as process:
+        while sum(slow.hits.values()) < 20:
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGKILL)
+    (archive,) = (tmp_path / "scratch" / "crawl").rglob("*.warc.gz")
+    with archive.open("ab") as stream:
+        stream.write(archive.read_bytes()[:150])
+    slow.delay = 0.0
+    crawl, rows = crawled(tmp_path, settings)
+    (whole,) = (tmp_path / crawl.ref.folder / "warc").iterdir()
+    kinds = _records_with_valid_digests(whole)
+    assert kinds.count("warcinfo") == 1
+    assert kinds.count("response") >= sum(row["status"] is not None for row in rows)
+    slow.server.shutdown()
+
+
 @pytest.mark.parametrize("lost", [1, 2_000, 10**9])
 def test_records_that_a_lost_power_took_are_fetched_again(tmp_path: Path, lost: int) -> None:
     slow = Site(delay=0.03)
