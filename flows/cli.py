@@ -14,6 +14,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from flows import ask
+from flows.options import DEFAULT, Config, Overrides, Verbose, console, recipe_of
 from warehouse.errors import GristmillError
 
 app = typer.Typer(
@@ -22,29 +24,14 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console(highlight=False)
-
-Config = Annotated[str, typer.Argument(help="recipe: a TOML file, or the name of one in configs/")]
-ConfigOption = Annotated[
-    str, typer.Option("--config", "-c", help="recipe: a TOML file, or the name of one in configs/")
-]
-Overrides = Annotated[list[str], typer.Option("--set", help="a setting, as section.key=value; may be given again")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="show Prefect's own log")]
-AsOf = Annotated[str | None, typer.Option(help="show the store as the run whose id begins so left it")]
-DEFAULT = "demo"
-
-
-def _recipe(config: str, overrides: list[str]) -> Any:
-    from flows.recipe import load_recipe
-
-    return load_recipe(config, tuple(overrides))
+app.add_typer(ask.app)
 
 
 def _run_flow(
     flow_name: str, config: str, overrides: list[str], verbose: bool, targets: tuple[str, ...], **parameters: Any
 ) -> Any:
     """Runs one flow of this package in Prefect, with progress on the terminal, unless all of its artifacts are there."""
-    recipe = _recipe(config, overrides)
+    recipe = recipe_of(config, overrides)
     from flows.mill import Mill
 
     mill = Mill(recipe)
@@ -121,8 +108,8 @@ def crawl(
 
 @app.command()
 def corpus(config: Config = DEFAULT, overrides: Overrides = [], verbose: Verbose = False) -> None:
-    """Makes the corpus from the newest crawls: extract, annotate, sign, match, select."""
-    _run_flow("corpus", config, overrides, verbose, ("extract", "annotate", "sign", "match", "select"))
+    """Makes the corpus from the newest crawls: extract, quality, annotate, sign, match, select."""
+    _run_flow("corpus", config, overrides, verbose, ("extract", "quality", "annotate", "sign", "match", "select"))
 
 
 @app.command()
@@ -144,68 +131,6 @@ def evaluate(config: Config = DEFAULT, overrides: Overrides = [], verbose: Verbo
 
 
 @app.command()
-def sql(
-    query: Annotated[str, typer.Argument(help="a query; a shell without one")] = "",
-    fmt: Annotated[str, typer.Option("--format", help="table, csv, json or parquet")] = "table",
-    as_of: AsOf = None,
-    config: ConfigOption = DEFAULT,
-    overrides: Overrides = [],
-) -> None:
-    """Asks the store in SQL (DuckDB): pages, documents, signals, duplicates, decisions, corpus, metrics, and more."""
-    from flows.shell import answer, shell
-
-    store = _store(config, overrides)
-    if query:
-        answer(store, query, fmt, as_of)
-    else:
-        shell(store, as_of)
-
-
-@app.command()
-def why(
-    url: Annotated[str, typer.Argument(help="the page's URL")],
-    config: ConfigOption = DEFAULT,
-    overrides: Overrides = [],
-) -> None:
-    """Says what became of a page: fetched, extracted, removed or kept, by which rule, and where its tokens are."""
-    from flows.shell import answer
-    from tasks.urls import canonical_url
-
-    try:
-        canonical = canonical_url(url)
-    except ValueError as error:
-        raise GristmillError(f"{error}: give the page's whole address") from error
-    literal = canonical.replace("'", "''")
-    answer(
-        _store(config, overrides),
-        f"SELECT stage, what, detail FROM why('{literal}')",
-        "table",
-        None,
-        empty=f'Nothing is known of {canonical}: it was not crawled. Known domains: gristmill sql "SELECT DISTINCT domain FROM documents"',
-    )
-
-
-@app.command()
-def lineage(
-    step: Annotated[int, typer.Option(help="training step, counted from 1", min=1)],
-    run: Annotated[str, typer.Option(help="training run: the beginning of its key, or latest")] = "latest",
-    config: ConfigOption = DEFAULT,
-    overrides: Overrides = [],
-) -> None:
-    """Names the documents in a training step's batch, with their URLs and their places in the archive."""
-    from flows.shell import answer
-
-    name = run.replace("'", "''")
-    answer(
-        _store(config, overrides),
-        f"SELECT slot, tokens, source, url, title, warc_path, warc_offset FROM documents_at_step('{name}', {step})",
-        "table",
-        None,
-        empty=f"there is no finished training run {run} in this store",
-    )
-
-
-@app.command()
 def status(
     config: Config = DEFAULT,
     overrides: Overrides = [],
@@ -215,7 +140,7 @@ def status(
     from flows.mill import Mill
     from flows.status import print_status, verify_files
 
-    mill = Mill(_recipe(config, overrides))
+    mill = Mill(recipe_of(config, overrides))
     whole = verify_files(mill, console) if verify else True
     print_status(mill, console)
     if not whole:
@@ -236,7 +161,7 @@ def generate(
     from flows.mill import Mill
     from flows.writing import write
 
-    sys.stdout.write(write(Mill(_recipe(config, overrides)), prompt, tokens, temperature, top_k, seed) + "\n")
+    sys.stdout.write(write(Mill(recipe_of(config, overrides)), prompt, tokens, temperature, top_k, seed) + "\n")
 
 
 @app.command()
@@ -246,7 +171,7 @@ def report(config: Config = DEFAULT, overrides: Overrides = []) -> None:
     from flows.reporting import publish_report
     from warehouse.errors import MissingArtifact
 
-    mill = Mill(_recipe(config, overrides))
+    mill = Mill(recipe_of(config, overrides))
     if not mill.is_made("evaluate"):
         raise MissingArtifact(
             f"the recipe {mill.recipe.name} has no evaluated model yet: gristmill run makes one, gristmill status says what is missing"
@@ -261,12 +186,6 @@ def ui(port: Annotated[int, typer.Option(help="port of the Prefect server on loo
     from flows.server import serve_ui
 
     serve_ui(Path.cwd(), port, console)
-
-
-def _store(config: str, overrides: list[str]) -> Any:
-    from warehouse.store import Store
-
-    return Store(_recipe(config, overrides).store)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -21,6 +21,7 @@ def corpus(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, run_id: s
     """
     mill = mill_of(config, recipe, run_id)
     make(mill, "extract")
+    make(mill, "quality")
     make(mill, "annotate")
     make(mill, "sign")
     make(mill, "match")

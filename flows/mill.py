@@ -20,6 +20,7 @@ from tasks.extract.stage import Extract
 from tasks.extract.table import ExtractTable
 from tasks.pack import Pack
 from tasks.pretrain.stage import Pretrain
+from tasks.quality import TrainQuality
 from tasks.select import Select
 from tasks.signals.stage import Annotate
 from tasks.stage import SILENT, Input, MakeParts, Report, Stage, one_by_one, run_stages
@@ -29,7 +30,19 @@ from warehouse.artifact import Manifest, complete
 from warehouse.errors import GristmillError, MissingArtifact
 from warehouse.store import Store
 
-STAGES = ("crawl", "extract", "annotate", "sign", "match", "select", "tokenizer", "pack", "pretrain", "evaluate")
+STAGES = (
+    "crawl",
+    "extract",
+    "quality",
+    "annotate",
+    "sign",
+    "match",
+    "select",
+    "tokenizer",
+    "pack",
+    "pretrain",
+    "evaluate",
+)
 
 
 class Mill:
@@ -65,11 +78,20 @@ class Mill:
         if name in ("annotate", "sign"):
             documents = {stage.subject: Input.of(stage.ref) for stage in self.stages("extract")}
             if name == "annotate":
+                quality = {stage.name: Input.of(stage.ref) for stage in self.stages("quality")}
                 return [
-                    Annotate(store, recipe.annotate, {"documents": entry}, source)
+                    Annotate(store, recipe.annotate, {"documents": entry, **quality}, source)
                     for source, entry in documents.items()
                 ]
             return [Sign(store, recipe.sign, {"documents": entry}, source) for source, entry in documents.items()]
+        if name == "quality":
+            examples = {*recipe.quality.positive, *recipe.quality.negative}
+            inputs = {
+                f"documents/{stage.subject}": Input.of(stage.ref)
+                for stage in self.stages("extract")
+                if stage.subject in examples
+            }
+            return [TrainQuality(store, recipe.quality, inputs)] if examples else []
         builders: dict[str, Callable[[], Stage]] = {
             "match": lambda: Match(
                 store, recipe.match_settings(), self._inputs(documents="extract", signatures="sign")

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from tasks import policy as policies_of
 from tasks.crawl.settings import CrawlSettings
 from tasks.dedup.match import MatchSettings
 from tasks.dedup.sign import SignSettings
@@ -17,8 +18,10 @@ from tasks.extract.archive import WarcSettings
 from tasks.extract.page import ExtractSettings
 from tasks.extract.table import TableSettings, TextSettings
 from tasks.pack import PackSettings
+from tasks.policy import Policy
 from tasks.pretrain.settings import PretrainSettings
-from tasks.select import Rule, SelectSettings
+from tasks.quality import QualitySettings
+from tasks.select import SelectSettings
 from tasks.signals.stage import AnnotateSettings
 from tasks.tokenizer import TokenizerSettings
 from tasks.urls import domain_of
@@ -38,7 +41,11 @@ class Source(BaseModel):
     parquet: TableSettings | None = Field(None, description="or Parquet tables of texts")
     jsonl: TableSettings | None = Field(None, description="or JSON lines of texts")
     text: TextSettings | None = Field(None, description="or plain text files")
-    policy: str = Field("", description="name of the policy that its documents must pass; empty for none")
+    policy: str = Field(
+        "",
+        description="the policy that its documents must pass: one of this recipe, or of configs/policies; empty for none",
+    )
+    license: str = Field("", description="licence of its texts, as an SPDX name or in words, for the corpus card")
     weight: float = Field(1.0, ge=0, description="share of the training mixture, any scale; 0 keeps it out of training")
     priority: int = Field(0, description="which source's copy survives among duplicates: the highest")
     demo_site: Literal["", "works", "reference"] = Field(
@@ -62,14 +69,19 @@ class Recipe(BaseModel):
     store: str = Field("data", description="where artifacts live: a folder, or a URL such as s3://bucket/prefix")
     workers: int = Field(2, ge=1, description="parts made at once, each in a process of its own")
     sources: dict[str, Source] = Field(min_length=1, description="name -> source of text")
-    policies: dict[str, tuple[Rule, ...]] = Field(
-        default={}, description="name -> rules that documents must pass, in order"
-    )
+    policies: dict[str, Policy] = Field(default={}, description="name -> a policy of this recipe's own")
     extract: ExtractSettings = Field(default=ExtractSettings(), description="pages to text")
+    quality: QualitySettings = Field(
+        default=QualitySettings(), description="curated and crawled texts to a classifier of quality"
+    )
     annotate: AnnotateSettings = Field(default=AnnotateSettings(), description="text to signals")
     sign: SignSettings = Field(default=SignSettings(), description="text to signatures")
     match: MatchSettings = Field(default=MatchSettings(), description="signatures to duplicates")
     remove_duplicates: bool = Field(True, description="keep one document of each duplicate cluster")
+    repeats: dict[int, int] = Field(
+        default={}, description="documents of a duplicate cluster -> how often the one that is kept is trained on"
+    )
+    seed: int = Field(1, description="seed of the draws that policies make")
     tokenizer: TokenizerSettings = Field(default=TokenizerSettings(), description="corpus to vocabulary")
     pack: PackSettings = Field(default=PackSettings(), description="corpus to token arrays")
     pretrain: PretrainSettings = Field(default=PretrainSettings(), description="token arrays to a model")
@@ -78,10 +90,16 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         for name, source in self.sources.items():
-            if source.policy and source.policy not in self.policies:
-                known = difflib.get_close_matches(source.policy, self.policies, n=1, cutoff=0) or ["(none is defined)"]
+            known = [*self.policies, *policies_of.names()]
+            if source.policy and source.policy not in known:
                 raise ValueError(
-                    f"sources.{name}.policy is {source.policy}, which is no policy of this recipe; the nearest is {known[0]}"
+                    f"sources.{name}.policy is {source.policy}, which is no policy of this recipe or of configs/policies; "
+                    f"the nearest is {policies_of.nearest(source.policy, known)}"
+                )
+        for name in (*self.quality.positive, *self.quality.negative):
+            if name not in self.sources:
+                raise ValueError(
+                    f"quality names {name}, which is no source; the nearest is {policies_of.nearest(name, list(self.sources))}"
                 )
         hosts: dict[str, str] = {}
         for name, source in self.sources.items():
@@ -98,8 +116,19 @@ class Recipe(BaseModel):
 
     def select_settings(self) -> SelectSettings:
         """The policies by source, and the mixture."""
-        rules = {name: self.policies[source.policy] if source.policy else () for name, source in self.sources.items()}
-        return SelectSettings(policies=rules, weights=self.weights, remove_duplicates=self.remove_duplicates)
+        return SelectSettings(
+            policies={name: self.policy_of(source) for name, source in self.sources.items()},
+            weights=self.weights,
+            remove_duplicates=self.remove_duplicates,
+            repeats=self.repeats,
+            seed=self.seed,
+        )
+
+    def policy_of(self, source: Source) -> Policy:
+        """What the source's policy says; one that keeps everything where it names none."""
+        if not source.policy:
+            return Policy()
+        return self.policies.get(source.policy) or policies_of.load(source.policy)
 
     def match_settings(self) -> MatchSettings:
         """The match settings with the sources' priorities."""

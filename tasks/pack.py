@@ -40,7 +40,7 @@ class Pack(Stage):
     """Token arrays of a corpus. Inputs: ``corpus``, ``tokenizer``."""
 
     name = "pack"
-    version = 1
+    version = 2
     settings: PackSettings
 
     def plan(self) -> Sequence[str]:
@@ -53,7 +53,7 @@ class Pack(Stage):
         """Encodes the part's documents, each ended by the end-of-text token, into one array a split."""
         codec = Codec.load(self.store, self.inputs["tokenizer"].ref)
         documents = read_tables(
-            self.store, self.inputs["corpus"].ref, "corpus", ["id", "text", "source"], [part]
+            self.store, self.inputs["corpus"].ref, "corpus", ["id", "text", "source", "repeats"], [part]
         ).to_pylist()
         if not codec.agrees_on([document["text"] for document in documents[:CHECKED_TEXTS]]):
             codec.use_stored()
@@ -65,6 +65,7 @@ class Pack(Stage):
                 d
                 for d in documents
                 if is_validation(d["id"], self.settings.validation_share) == (split == "validation")
+                for _ in range(1 if split == "validation" else d["repeats"])
             ]
             pieces: list[npt.NDArray[Any]] = []
             start = 0
@@ -87,7 +88,7 @@ class Pack(Stage):
             writer.bytes(f"{split}/{part}.bin", np.concatenate(pieces).tobytes() if pieces else b"", rows=start)
             statistics[f"{split}_tokens"] = start
         writer.table("token_spans", pa.Table.from_pylist(spans, schema=schemas.TOKEN_SPANS))
-        return Made(counts=Counts(documents_in=len(documents), kept=len(spans)), statistics=statistics)
+        return Made(counts=Counts(documents_in=len(documents), kept=len(documents)), statistics=statistics)
 
 
 def token_type(vocabulary: int) -> np.dtype[Any]:

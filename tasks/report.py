@@ -17,6 +17,8 @@ HISTOGRAMS = (
     ("gopher_stop_word_count", "distinct stop words (Gopher)", False),
     ("gopher_duplicate_line_share", "share of duplicate lines (Gopher)", False),
     ("language_score", "probability of the language", False),
+    ("quality_score", "quality by the classifier", False),
+    ("compression_ratio", "compressed bytes a byte", False),
     ("fineweb_short_line_share", "share of short lines (FineWeb)", False),
 )
 NAMES = {"baseline-unigram": "unigram", "baseline-bigram": "bigram", "baseline-5-gram": "interpolated 5-gram"}
@@ -135,17 +137,14 @@ class _Page:
         return charts.bars(labels, values, "documents", texts)
 
     def mixture(self) -> tuple[list[dict[str, Any]], str]:
-        found = self.rows("""
-            SELECT source, count(*) AS documents, sum(length)::BIGINT AS tokens, any_value(weight) AS weight
-            FROM token_spans JOIN (SELECT id, weight FROM corpus) ON id = doc_id WHERE split = 'train' GROUP BY source ORDER BY weight DESC""")
-        seen = self._statistic("tokens_seen")
+        found = self.rows("FROM mixture")
         table = [
             {
                 "source": row["source"],
                 "documents": f"{row['documents']:,}",
                 "tokens": f"{row['tokens']:,}",
                 "weight": f"{row['weight']:.0%}",
-                "epochs": f"{seen * row['weight'] / row['tokens']:.2f}",
+                "epochs": f"{row['epochs']:.2f}",
             }
             for row in found
         ]
@@ -163,14 +162,18 @@ class _Page:
     def histograms(self) -> list[str]:
         bounds = self.rows("""
             SELECT DISTINCT rule->>'signal' AS signal, unnest([(rule->>'min')::DOUBLE, (rule->>'max')::DOUBLE]) AS bound
-            FROM (SELECT unnest(json_extract(settings, '$.policies.*[*]')) AS rule FROM artifacts WHERE stage = 'select')""")
+            FROM (SELECT unnest(json_extract(settings, '$.policies.*.rules[*]')) AS rule FROM artifacts WHERE stage = 'select')""")
         pictures = []
         for signal, label, log in HISTOGRAMS:
             found = self.rows(
-                f'SELECT source, list(signals."{signal}" ORDER BY doc_id) AS "values" FROM signals JOIN documents USING (doc_id) GROUP BY source ORDER BY source'
+                f"""SELECT d.source || if(d.verdict = 'kept', '', ', removed') AS name, list(s."{signal}" ORDER BY doc_id) AS "values"
+                    FROM signals s JOIN decisions d USING (doc_id) WHERE d.stage = 'select' AND s."{signal}" IS NOT NULL
+                    GROUP BY ALL ORDER BY ALL"""
             )
+            if not found:  # a signal that only some recipes measure
+                continue
             drawn = [row["bound"] for row in bounds if row["signal"] == signal and row["bound"] is not None]
-            pictures.append(charts.histogram({row["source"]: row["values"] for row in found}, label, log, drawn))
+            pictures.append(charts.histogram({row["name"]: row["values"] for row in found}, label, log, drawn))
         clusters = self.rows(
             "SELECT cluster_size AS size, count(DISTINCT cluster_id) AS n FROM duplicates GROUP BY ALL ORDER BY ALL"
         )

@@ -1,77 +1,42 @@
-"""select: facts to verdicts. A policy is a list of rules over signal names; every document gets a row that says why."""
+"""select: facts to verdicts, and the corpus of what is kept. Every document gets a row that says why."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+import pyarrow.compute as pc
+from pydantic import Field, field_validator
 
-from tasks.signals.stage import SIGNALS
-from tasks.stage import Made, Report, Stage, StageSettings
+from tasks import pii
+from tasks.policy import Check, Policy, passing
+from tasks.signals.lines import without_lines
+from tasks.stage import Input, Made, Report, Stage, StageSettings
 from warehouse import schemas
 from warehouse.artifact import Counts, PartWriter, load, read_tables
+from warehouse.store import Store
 
 BYTES_PER_TOKEN = 4  # the estimate shown until the corpus is packed
 DUPLICATE_RULES = ("duplicate url", "duplicate exact", "duplicate near")
-
-
-class Rule(BaseModel):
-    """Keep a document only where a signal lies within bounds."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    signal: str = Field(description="name of a signal")
-    min: float | None = Field(None, description="smallest value that is kept")
-    max: float | None = Field(None, description="largest value that is kept")
-    only: str | None = Field(None, description="the one value that is kept, of the signal language")
-    reference: str = Field("", description="where the bound comes from")
-
-    @field_validator("signal")
-    @classmethod
-    def _known(cls, signal: str) -> str:
-        names = [known.name for known in SIGNALS]
-        if signal not in names:
-            nearest = difflib.get_close_matches(signal, names, n=1, cutoff=0)[0]
-            raise ValueError(f"there is no signal {signal}; the nearest is {nearest}")
-        return signal
-
-    @model_validator(mode="after")
-    def _bounds_fit(self) -> Rule:
-        if (self.signal == "language") != (self.only is not None):
-            raise ValueError("the signal language takes only = CODE, every other signal min or max")
-        return self
-
-    def broken_by(self, signals: dict[str, Any]) -> tuple[str, float | None, float | None] | None:
-        """(rule, value, threshold) where the document breaks the rule, else None."""
-        value = signals[self.signal]
-        if self.only is not None:
-            return (f"{self.signal} is not {self.only}", None, None) if value != self.only else None
-        if self.min is not None and value < self.min:
-            return f"{self.signal} below {self.min:g}", value, self.min
-        if self.max is not None and value > self.max:
-            return f"{self.signal} above {self.max:g}", value, self.max
-        return None
-
-    def labels(self) -> list[str]:
-        """The names that ``broken_by`` can give, in order."""
-        if self.only is not None:
-            return [f"{self.signal} is not {self.only}"]
-        return [
-            f"{self.signal} {side} {bound:g}"
-            for side, bound in (("below", self.min), ("above", self.max))
-            if bound is not None
-        ]
+EMPTY_RULE = "no line is left"
 
 
 class SelectSettings(StageSettings):
     """The policy of each source, and the mixture."""
 
-    policies: dict[str, tuple[Rule, ...]] = Field(description="source -> its rules, in order")
+    policies: dict[str, Policy] = Field(description="source -> its policy")
     weights: dict[str, float] = Field(description="source -> its share of the training mixture, any scale")
     remove_duplicates: bool = Field(True, description="keep one document of each duplicate cluster")
+    repeats: dict[int, int] = Field(
+        default={},
+        description="documents of a cluster -> how often the one that is kept of it is seen, as FineWeb2 re-weights (2 = 2, 5 = 3: "
+        "twice where there were two to four of it, three times where there were more)",
+    )
+    seed: int = Field(1, description="seed of the draws that policies make, each by doc_id")
 
     @field_validator("weights")
     @classmethod
@@ -80,12 +45,98 @@ class SelectSettings(StageSettings):
             raise ValueError("weights must not be negative, and one must be above 0")
         return weights
 
+    @field_validator("repeats")
+    @classmethod
+    def _sensible(cls, repeats: dict[int, int]) -> dict[int, int]:
+        if any(size < 2 or times < 1 for size, times in repeats.items()):
+            raise ValueError("repeats must name cluster sizes from 2 on, and be at least 1")
+        return repeats
+
+
+class Duplicate(NamedTuple):
+    """Why a document is not the one that is kept of its cluster."""
+
+    kind: str
+    jaccard: float | None
+    kept: str
+
+
+class Facts:
+    """What a policy decides about: the signals of each source, and the clusters of duplicates over all of them."""
+
+    def __init__(self, store: Store, inputs: dict[str, Input], settings: SelectSettings) -> None:
+        self._store, self._inputs, self._settings = store, inputs, settings
+
+    def signals(self, source: str, columns: Iterable[str], part: str | None = None) -> pa.Table:
+        """Columns of a source's signals, of one part or of all, with doc_id."""
+        parts = None if part is None else [part]
+        return read_tables(self._store, self._inputs[f"signals/{source}"].ref, "signals", ["doc_id", *columns], parts)
+
+    def checks(self, source: str, part: str | None = None) -> tuple[pa.Table, list[Check]]:
+        """The source's policy over a part of its documents, or over all of them."""
+        policy = self._settings.policies[source]
+        table = self.signals(source, policy.signals, part)
+        return table, policy.checks(table, self._settings.seed, self._cutoffs[source])
+
+    @cached_property
+    def _cutoffs(self) -> dict[str, dict[str, float]]:
+        return {
+            source: policy.cutoffs(lambda signal, source=source: self.signals(source, [signal])[signal])  # type: ignore[misc]
+            for source, policy in self._settings.policies.items()
+        }
+
+    @cached_property
+    def clusters(self) -> pa.Table:
+        """The duplicates in their clusters' order of preference."""
+        table = read_tables(self._store, self._inputs["duplicates"].ref, "duplicates")
+        return table.sort_by([("cluster_id", "ascending"), ("rank", "ascending")])
+
+    def better(self) -> dict[str, Duplicate]:
+        """Document -> the first of its cluster that its own source's rules let pass.
+
+        A cluster whose preferred member a rule removes is not lost: the next one that passes survives.
+        """
+        if not self._settings.remove_duplicates or not len(self.clusters):
+            return {}
+        passes = self._passing(self.clusters["doc_id"])
+        survivor: dict[str, str] = {}
+        found: dict[str, Duplicate] = {}
+        columns = ("cluster_id", "doc_id", "kind", "jaccard")
+        for cluster, doc_id, kind, jaccard, ok in zip(
+            *(self.clusters[name].to_pylist() for name in columns), passes.tolist(), strict=True
+        ):
+            first = survivor.setdefault(cluster, doc_id) if ok else survivor.get(cluster)
+            if first is not None and first != doc_id:
+                found[doc_id] = Duplicate(kind, jaccard, first)
+        return found
+
+    def _passing(self, doc_ids: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+        """Which of some documents break no rule of their source."""
+        out = np.zeros(len(doc_ids), np.bool_)
+        for source in self._settings.policies:
+            table, checks = self.checks(source)
+            places = pc.index_in(doc_ids, value_set=table["doc_id"].combine_chunks())
+            here = pc.is_valid(places).to_numpy()
+            out[here] |= passing(checks, len(table))[places.drop_null().to_numpy()]
+        return out
+
+    def repeats(self) -> dict[str, int]:
+        """Document of a cluster -> how often it is seen, where that is more than once."""
+        if not self._settings.repeats:
+            return {}
+        steps = sorted(self._settings.repeats.items(), reverse=True)
+        times = [
+            next((times for least, times in steps if size >= least), 1)
+            for size in self.clusters["cluster_size"].to_pylist()
+        ]
+        return dict(zip(self.clusters["doc_id"].to_pylist(), times, strict=True))
+
 
 class Select(Stage):
     """Decisions and corpus over all sources. Inputs: ``documents/…``, ``signals/…`` for each source, ``duplicates``."""
 
     name = "select"
-    version = 1
+    version = 2
     settings: SelectSettings
 
     @cached_property
@@ -108,68 +159,65 @@ class Select(Stage):
     def make(self, part: str, writer: PartWriter, report: Report) -> Made:
         """Each document's first broken rule, else its better duplicate, else it is kept."""
         source = self._places[part]
-        documents = read_tables(
-            self.store, self.inputs[f"documents/{source}"].ref, "documents", parts=[part]
-        ).to_pylist()
-        signals = {
-            row["doc_id"]: row
-            for row in read_tables(
-                self.store, self.inputs[f"signals/{source}"].ref, "signals", parts=[part]
-            ).to_pylist()
-        }
-        better, repeated = self._better_duplicates(), self._repeated(part)
-        rules = self.settings.policies[source]
-        funnel = {label: [0, 0] for label in (*(label for rule in rules for label in rule.labels()), *DUPLICATE_RULES)}
-        decisions, corpus = [], []
-        for document in documents:
-            decision = self._decide(document, signals[document["doc_id"]], rules, better, repeated)
-            decisions.append(decision)
-            if decision["verdict"] == "kept":
-                corpus.append(self._published(document, signals[document["doc_id"]], source))
-            else:
-                taken = funnel[decision["rule"]]
-                funnel[decision["rule"]] = [taken[0] + 1, taken[1] + len(document["text"].encode())]
+        policy, facts = self.settings.policies[source], Facts(self.store, self.inputs, self.settings)
+        documents = read_tables(self.store, self.inputs[f"documents/{source}"].ref, "documents", parts=[part])
+        signals, checks = facts.checks(source, part)
+        if signals["doc_id"] != documents["doc_id"]:
+            raise RuntimeError(f"the signals of {part} are not those of its documents")
+        texts = without_lines(documents["text"], policy.drop_lines)
+        decisions = self._decisions(documents, checks, facts.better(), self._repeated(part), texts)
+        kept = np.array([row["verdict"] == "kept" for row in decisions], np.bool_)
+        sizes = pc.binary_length(documents["text"]).to_numpy()
+        funnel = {label: [0, 0] for label in (*policy.labels, *DUPLICATE_RULES, EMPTY_RULE)}
+        for row in np.nonzero(~kept)[0].tolist():
+            taken = funnel[decisions[row]["rule"]]
+            funnel[decisions[row]["rule"]] = [taken[0] + 1, taken[1] + int(sizes[row])]
+        names = set(policy.replace_pii)
+        published = [pii.replaced(texts[row], names) if names else texts[row] for row in np.nonzero(kept)[0].tolist()]
         writer.table("decisions", pa.Table.from_pylist(decisions, schema=schemas.DECISIONS))
-        writer.table("corpus", pa.Table.from_pylist(corpus, schema=schemas.CORPUS))
-        counts = Counts(documents_in=len(documents), kept=len(corpus), removed=len(documents) - len(corpus))
-        return Made(
-            counts=counts, statistics={"funnel": funnel, "bytes_in": sum(len(d["text"].encode()) for d in documents)}
-        )
+        writer.table("corpus", self._corpus(documents.filter(pa.array(kept)), published, source, part, facts))
+        counts = Counts(documents_in=len(documents), kept=int(kept.sum()), removed=int((~kept).sum()))
+        return Made(counts=counts, statistics={"funnel": funnel, "bytes_in": int(sizes.sum())})
 
-    def _decide(
+    def _decisions(
         self,
-        document: dict[str, Any],
-        signals: dict[str, Any],
-        rules: tuple[Rule, ...],
-        better: dict[str, tuple[str, float, str]],
+        documents: pa.Table,
+        checks: list[Check],
+        better: dict[str, Duplicate],
         repeated: dict[str, str],
-    ) -> dict[str, Any]:
-        decision: dict[str, Any] = {
-            "doc_id": document["doc_id"],
-            "verdict": "kept",
-            "stage": self.name,
-            "rule": None,
-            "value": None,
-            "threshold": None,
-            "url": document["url"],
-            "source": document["source"],
-            "detail": None,
-        }
-        broken = next(filter(None, (rule.broken_by(signals) for rule in rules)), None)
-        if broken is not None:
-            return decision | {"verdict": "removed", "rule": broken[0], "value": broken[1], "threshold": broken[2]}
-        if document["doc_id"] in repeated:
-            detail = f"the same document, of {repeated[document['doc_id']]}"
-            return decision | {"verdict": "removed", "rule": "duplicate url", "value": 1.0, "detail": detail}
-        if document["doc_id"] in better:
-            kind, similarity, survivor = better[document["doc_id"]]
-            return decision | {
-                "verdict": "removed",
-                "rule": f"duplicate {kind}",
-                "value": similarity,
-                "detail": f"kept: {survivor}",
-            }
-        return decision
+        texts: list[str],
+    ) -> list[dict[str, Any]]:
+        """A row for each document: the rule that removed it, and all that would have."""
+        rows = []
+        columns = (documents[name].to_pylist() for name in ("doc_id", "url", "source"))
+        for row, (doc_id, url, source) in enumerate(zip(*columns, strict=True)):
+            broken = [check for check in checks if check.broken[row]]
+            found: list[tuple[str, float | None, float | None, str | None]] = [
+                (check.label, _value(check, row), check.threshold_of(row), None) for check in broken
+            ]
+            if doc_id in repeated:
+                found.append(("duplicate url", 1.0, None, f"the same document, of {repeated[doc_id]}"))
+            elif doc_id in better:
+                duplicate = better[doc_id]
+                found.append((f"duplicate {duplicate.kind}", duplicate.jaccard, None, f"kept: {duplicate.kept}"))
+            if not texts[row]:
+                found.append((EMPTY_RULE, None, None, None))
+            rule, value, threshold, detail = found[0] if found else (None, None, None, None)
+            rows.append(
+                {
+                    "doc_id": doc_id,
+                    "verdict": "removed" if found else "kept",
+                    "stage": self.name,
+                    "rule": rule,
+                    "value": value,
+                    "threshold": threshold,
+                    "url": url,
+                    "source": source,
+                    "detail": detail,
+                    "rules": [name for name, *_ in found],
+                }
+            )
+        return rows
 
     def _repeated(self, part: str) -> dict[str, str]:
         """Documents of this part that an earlier one holds too (one URL with one text, in two archives) -> its source."""
@@ -183,50 +231,26 @@ class Select(Stage):
                 repeated |= dict.fromkeys(mine.intersection(ids["doc_id"].to_pylist()), source)
         return repeated if self.settings.remove_duplicates else {}
 
-    def _better_duplicates(self) -> dict[str, tuple[str, float, str]]:
-        """Document -> (kind, Jaccard, doc_id) of the cluster's first member that its source's rules let pass.
-
-        A cluster whose preferred member a rule removes is not lost: the next one that passes survives.
-        """
-        if not self.settings.remove_duplicates:
-            return {}
-        duplicates = read_tables(self.store, self.inputs["duplicates"].ref, "duplicates").sort_by(
-            [("cluster_id", "ascending"), ("rank", "ascending")]
-        )
-        passing = self._passing(set(duplicates["doc_id"].to_pylist()))
-        survivor: dict[str, str] = {}
-        better: dict[str, tuple[str, float, str]] = {}
-        for row in duplicates.to_pylist():
-            first = (
-                survivor.setdefault(row["cluster_id"], row["doc_id"])
-                if row["doc_id"] in passing
-                else survivor.get(row["cluster_id"])
-            )
-            if first is not None and first != row["doc_id"]:
-                better[row["doc_id"]] = row["kind"], row["jaccard"], first
-        return better
-
-    def _passing(self, doc_ids: set[str]) -> set[str]:
-        """Those of the documents that break no rule of their source."""
-        out = set()
-        for source, rules in self.settings.policies.items():
-            columns = ["doc_id", *dict.fromkeys(rule.signal for rule in rules)]
-            for row in read_tables(self.store, self.inputs[f"signals/{source}"].ref, "signals", columns).to_pylist():
-                if row["doc_id"] in doc_ids and not any(rule.broken_by(row) for rule in rules):
-                    out.add(row["doc_id"])
-        return out
-
-    def _published(self, document: dict[str, Any], signals: dict[str, Any], source: str) -> dict[str, Any]:
-        weights = self.settings.weights
-        return {
-            "text": document["text"],
-            "id": document["doc_id"],
-            "url": document["url"],
-            "dump": source,
-            "date": document["published"],
-            "language": signals["language"],
-            "language_score": signals["language_score"],
-            "token_count": -(-len(document["text"].encode()) // BYTES_PER_TOKEN),
-            "source": source,
-            "weight": weights[source] / sum(weights.values()),
+    def _corpus(self, documents: pa.Table, texts: list[str], source: str, part: str, facts: Facts) -> pa.Table:
+        """The rows of documents that are kept, with the texts as they are published."""
+        signals = facts.signals(source, ["language", "language_score"], part)
+        rows = pc.index_in(documents["doc_id"], value_set=signals["doc_id"].combine_chunks())
+        language = signals.take(rows)
+        weights, repeats = self.settings.weights, facts.repeats()
+        constant = {"dump": source, "source": source, "weight": weights[source] / sum(weights.values())}
+        columns = {
+            "text": texts,
+            "id": documents["doc_id"],
+            "url": documents["url"],
+            "date": documents["published"],
+            "language": language["language"],
+            "language_score": language["language_score"],
+            "token_count": [-(-len(text.encode()) // BYTES_PER_TOKEN) for text in texts],
+            "repeats": [repeats.get(doc_id, 1) for doc_id in documents["doc_id"].to_pylist()],
+            **{name: [value] * len(texts) for name, value in constant.items()},
         }
+        return pa.table({name: columns[name] for name in schemas.CORPUS.names}, schema=schemas.CORPUS)
+
+
+def _value(check: Check, row: int) -> float | None:
+    return None if check.values is None else float(check.values[row])

@@ -10,7 +10,7 @@ import pytest
 from fastwarc.warc import ArchiveIterator
 
 from flows.query import connect, rows
-from tasks.extract.page import EXTRACTORS
+from tasks.extract.page import read_page
 from tasks.http import decode
 from tests.conftest import Run
 from warehouse import log
@@ -94,7 +94,7 @@ def test_token_of_a_step_is_traced_to_the_bytes_of_the_archived_response(store: 
         stream.seek(row["warc_offset"])
         record = next(iter(ArchiveIterator(stream)))
         assert record.headers["WARC-Target-URI"] == row["url"]
-        text = EXTRACTORS["resiliparse"](decode(record.reader.read(), "text/html"), row["url"]).text.strip()
+        text = read_page(decode(record.reader.read(), "text/html"), row["url"], "resiliparse").text.strip()
     assert rows(store, "SELECT text FROM documents WHERE doc_id = ?", [row["doc_id"]])[0]["text"] == text
 
 

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import string
+from random import Random
+
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.select import Rule
-from tasks.signals.stage import SIGNALS, measure
+from tasks.signals import stage
+from tasks.signals.classifier import BUCKETS, features
+from tasks.signals.lines import without_lines
+from tasks.signals.measure import buffers
+from tasks.signals.stage import SIGNALS
+
+
+def measure(text: str) -> dict[str, float | str]:
+    """Every signal of one text."""
+    return {name: values[0] for name, values in stage.measure(pa.array([text])).items()}
 
 
 def test_gopher_quality_by_hand() -> None:
@@ -46,8 +58,10 @@ def test_c4_by_hand() -> None:
     )
     assert found["c4_terminal_line_share"] == pytest.approx(3 / 5)
     assert found["c4_short_line_share"] == pytest.approx(1 / 5)
-    assert (found["c4_javascript_line_count"], found["c4_policy_line_count"], found["c4_curly_bracket"]) == (1, 1, 1)
-    assert found["c4_sentence_count"] == 3  # 'yes."', 'three.', 'five!': the other lines are dropped
+    assert (found["c4_javascript_line_count"], found["c4_policy_line_count"]) == (1, 1)
+    assert (found["c4_curly_bracket"], found["c4_loose_curly_bracket"]) == (0, 1)  # its line ends in no punctuation
+    assert found["c4_sentence_count"] == 1  # 'yes."'
+    assert found["c4_loose_sentence_count"] == 4  # and 'three.', 'five!', '{'
 
 
 def test_fineweb_by_hand() -> None:
@@ -66,27 +80,72 @@ def test_language_reads_the_whole_text() -> None:
 @given(st.text(max_size=300))
 def test_any_text_has_every_signal_as_a_number(text: str) -> None:
     found = measure(text)
-    assert set(found) == {signal.name for signal in SIGNALS}
+    assert set(found) == {signal.name for signal in SIGNALS} - {"quality_score", "unigram_perplexity"}
     assert all(isinstance(value, float | int) and value == value for name, value in found.items() if name != "language")
 
 
-@pytest.mark.parametrize(
-    ("rule", "kept", "removed"),
-    [
-        ({"signal": "gopher_word_count", "min": 50}, 50, 49),
-        ({"signal": "gopher_word_count", "max": 100_000}, 100_000, 100_001),
-        ({"signal": "gopher_stop_word_count", "min": 2}, 2, 1),
-        ({"signal": "gopher_mean_word_length", "min": 3, "max": 10}, 10.0, 10.01),
-        ({"signal": "gopher_duplicate_line_share", "max": 0.3}, 0.3, 0.3001),
-        ({"signal": "fineweb_newline_word_ratio", "max": 0.3}, 0.3, 0.301),
-    ],
-)
-def test_bounds_keep_their_own_value(rule: dict, kept: float, removed: float) -> None:
-    made = Rule(**rule)
-    assert made.broken_by({rule["signal"]: kept}) is None
-    assert made.broken_by({rule["signal"]: removed}) is not None
+@given(st.lists(st.text(max_size=80), min_size=1, max_size=5))
+def test_a_text_is_measured_alike_alone_and_in_any_column(texts: list[str]) -> None:
+    together = stage.measure(pa.array([None, *texts]).slice(1))
+    for row, text in enumerate(texts):
+        assert measure(text) == {name: values[row] for name, values in together.items()}
 
 
-def test_unknown_signal_is_an_error_that_names_the_nearest() -> None:
-    with pytest.raises(ValueError, match="the nearest is gopher_word_count"):
-        Rule(signal="gopher_words_count", min=50)
+def test_c4_judges_the_line_as_it_is_without_citations() -> None:
+    assert measure("A sentence with a note.[12]")["c4_terminal_line_share"] == 1
+    assert measure("Nobody said so.[citation needed]")["c4_terminal_line_share"] == 1
+    assert measure("It goes on and on...")["c4_terminal_line_share"] == 0
+    assert measure("An unfinished [list]")["c4_terminal_line_share"] == 0
+
+
+def test_words_longer_than_c4_allows_take_their_line_out() -> None:
+    assert measure("see " + "x" * 1000 + " there.")["c4_long_word_line_count"] == 0
+    assert measure("see " + "x" * 1001 + " there.")["c4_long_word_line_count"] == 1
+
+
+def test_refinedweb_lines_by_hand() -> None:
+    found = measure("BUY NOW TODAY\n12 345\n3 likes\n1.2K Followers\nalone\nthree plain words here")
+    assert found["refinedweb_capital_line_count"] == 1
+    assert found["refinedweb_numeric_line_count"] == 1
+    assert found["refinedweb_counter_line_count"] == 2
+    assert found["refinedweb_single_word_line_count"] == 1
+    assert found["refinedweb_line_word_share"] == pytest.approx(10 / 14)
+
+
+def test_redpajama_counts_by_hand() -> None:
+    found = measure("The cat saw THE cat. OK 42")
+    assert found["redpajama_unique_word_share"] == pytest.approx(6 / 7)  # the, cat, saw, cat., ok, 42
+    assert found["redpajama_all_caps_word_share"] == pytest.approx(2 / 7)
+    assert found["redpajama_stop_word_share"] == pytest.approx(2 / 7)
+    assert found["redpajama_numeral_share"] == pytest.approx(2 / 26)
+    assert found["redpajama_sentence_count"] == 2
+
+
+def test_repetition_of_order_is_no_repetition_of_words() -> None:
+    assert measure("a b c b a")["gopher_top_2_gram_char_share"] == 0  # "b a" is not "a b"
+
+
+def test_repetitive_text_compresses_and_noise_does_not() -> None:
+    noise = "".join(Random(1).choices(string.printable, k=2000))
+    assert measure("the same again. " * 200)["compression_ratio"] < 0.05 < 0.5 < measure(noise)["compression_ratio"]
+
+
+def test_lines_go_and_the_others_stay_as_they_are() -> None:
+    text = "Keep this one.\n  too short\nEnable JavaScript to go on.\nAnd  keep this."
+    kept = without_lines(pa.chunked_array([[text, "Nothing to take out here."]]), ("c4_short", "c4_javascript"))
+    assert kept == ["Keep this one.\nAnd  keep this.", "Nothing to take out here."]
+
+
+def test_classifier_features_are_those_of_scikit_learn() -> None:
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    texts = [
+        "Hello hello world, the END",
+        "Ärger ünïcode straße 中文 字 العربية 👩",
+        "",
+        "a",
+        "x " * 50,
+        "abc abcd abcde abcdef",
+    ]
+    reference = HashingVectorizer(tokenizer=str.split, token_pattern=None, n_features=BUCKETS).transform(texts)
+    assert abs(features(*buffers(pa.array(texts))) - reference).max() < 1e-6

@@ -24,7 +24,7 @@ from warehouse.store import Store
 JOINED_VIEWS: dict[str, str] = {
     "documents": """
         SELECT d.doc_id, d.url, d.domain, d.title, d.text, s.language, s.language_score, d.source, p.first.crawl AS crawl,
-               coalesce(d.published, strftime(p.first.fetched_at, '%Y-%m-%d')) AS date, d.n_chars, d.n_words,
+               coalesce(d.published, strftime(p.first.fetched_at, '%Y-%m-%d')) AS date, d.n_chars, d.n_bytes, d.n_words, d.language_hint, d.canonical,
                p.first.warc_path AS warc_path, p.first.warc_offset AS warc_offset, d.digest
         FROM stored.documents d
         LEFT JOIN main.signals s USING (doc_id)
@@ -34,8 +34,18 @@ JOINED_VIEWS: dict[str, str] = {
                ON p.digest = d.digest AND p.final_url = d.url""",
     "corpus": """
         SELECT c.* REPLACE (coalesce(t.length, c.token_count) AS token_count)
-        FROM stored.corpus c LEFT JOIN main.token_spans t ON t.doc_id = c.id""",
+        FROM stored.corpus c
+        LEFT JOIN (SELECT doc_id, any_value(length) AS length FROM main.token_spans GROUP BY doc_id) t ON t.doc_id = c.id""",
 }
+# What each source gives to the training: its tokens, its share of what is drawn, and how often that goes through it.
+MIXTURE = """
+    SELECT s.source, count(DISTINCT s.doc_id) AS documents, sum(s.length)::BIGINT AS tokens, c.weight,
+           t.tokens_seen * c.weight / sum(s.length) AS epochs
+    FROM token_spans s
+    JOIN (SELECT source, any_value(weight) AS weight FROM stored.corpus GROUP BY source) c USING (source)
+    LEFT JOIN (SELECT (settings->>'steps')::BIGINT * (settings->>'batch')::BIGINT * (settings->>'context')::BIGINT AS tokens_seen
+               FROM artifacts WHERE stage = 'pretrain' LIMIT 1) t ON true
+    WHERE s.split = 'train' GROUP BY s.source, c.weight, t.tokens_seen ORDER BY c.weight DESC, s.source"""
 SIGNALS_EMPTY = pa.schema([("doc_id", pa.string()), ("language", pa.string()), ("language_score", pa.float64())])
 
 
@@ -86,7 +96,7 @@ def _create_views(connection: duckdb.DuckDBPyConnection, store: Store, as_of: st
         raise MissingArtifact(f"no run begins with {as_of}: see SELECT DISTINCT run FROM runs")
     shown_refs = {ref for refs in log.current(store, as_of).values() for ref in refs}
     shown = [manifest for manifest in everything if manifest.ref in shown_refs]
-    connection.execute("CREATE SCHEMA stored; CREATE SCHEMA history")
+    connection.execute("CREATE SCHEMA stored; CREATE SCHEMA history; CREATE SCHEMA empty")
     for name, schema in {**schemas.STORED, "signals": SIGNALS_EMPTY}.items():
         place = "stored" if name in JOINED_VIEWS else "main"
         found = _with_earlier_crawls(shown, everything) if name == "pages" else shown
@@ -114,6 +124,7 @@ def _create_views(connection: duckdb.DuckDBPyConnection, store: Store, as_of: st
     _create_work(connection, store)
     for name in ("documents", "corpus"):
         connection.execute(f"CREATE VIEW main.{name} AS {JOINED_VIEWS[name]}")
+    connection.execute(f"CREATE VIEW main.mixture AS {MIXTURE}")
 
 
 def _with_earlier_crawls(shown: list[Manifest], everything: list[Manifest]) -> list[Manifest]:
@@ -157,8 +168,12 @@ def _create_view(
     if files:
         columns = "* EXCLUDE (filename)" if with_key else "*"
         options = "union_by_name = true" + (", filename = true" if with_key else "")
+        # Files of an earlier version may lack columns that the views above these ask for.
+        nothing = f'empty."{name}"'
+        _register(connection, nothing, [], schema)
         connection.execute(
-            f"CREATE VIEW {name} AS SELECT {columns}{key} FROM read_parquet([{_quoted(files)}], {options})"
+            f"CREATE VIEW {name} AS SELECT {columns}{key} FROM read_parquet([{_quoted(files)}], {options}) "
+            f"UNION ALL BY NAME FROM {nothing}"
         )
     else:
         _register(connection, name, [], schema.append(pa.field("key", pa.string())) if with_key else schema)

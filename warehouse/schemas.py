@@ -90,8 +90,11 @@ DOCUMENTS = pa.schema(
         _field("text", _text, "main text, paragraphs by newlines", nullable=False),
         _field("source", _text, "name of the source in the recipe", nullable=False),
         _field("published", _text, "the page's own date, ISO 8601, where it states one"),
+        _field("language_hint", _text, "ISO 639 code of the language that the page says it is in"),
+        _field("canonical", _text, "the address that the page says it has"),
         _field("digest", _text, "SHA-256 of the response body: the link to pages"),
         _field("n_chars", _int, "Unicode code points of text"),
+        _field("n_bytes", _int, "bytes of text in UTF-8"),
         _field("n_words", _int, "white-space separated words of text"),
     ]
 )
@@ -107,6 +110,26 @@ DECISIONS = pa.schema(
         _field("url", _text, "the page"),
         _field("source", _text, "name of the source in the recipe"),
         _field("detail", _text, "what a number cannot say: an error, the kept duplicate"),
+        _field("rules", pa.list_(_text), "every rule that would have removed it, the deciding one first"),
+    ]
+)
+
+CLASSIFIER = pa.schema(
+    [
+        _field("coefficient", pa.float32(), "weight of the bucket that is the row's number"),
+        _field("log_share", pa.float32(), "natural logarithm of the bucket's share of the curated texts' words"),
+    ]
+)
+
+CLASSIFIERS = pa.schema(
+    [
+        _field("positive", pa.list_(_text), "sources whose documents are good examples"),
+        _field("negative", pa.list_(_text), "sources whose documents are not"),
+        _field("positives", _int, "documents drawn from the first"),
+        _field("negatives", _int, "documents drawn from the second"),
+        _field("held_out", _int, "documents of both that nothing was learnt from"),
+        _field("auc", _real, "area under the ROC curve on those"),
+        _field("intercept", _real, "of the logistic regression"),
     ]
 )
 
@@ -165,6 +188,11 @@ CORPUS = pa.schema(
         _field("token_count", _int, "estimate: UTF-8 bytes / 4, replaced by the exact count in the view once packed"),
         _field("source", _text, "name of the source in the recipe"),
         _field("weight", _real, "share of the training mixture given to its source"),
+        _field(
+            "repeats",
+            pa.int32(),
+            "how often it stands in the training tokens: 1, or more after a large duplicate cluster",
+        ),
     ]
 )
 
@@ -285,6 +313,7 @@ STORED: dict[str, pa.Schema] = {
     "hosts": HOSTS,
     "documents": DOCUMENTS,
     "decisions": DECISIONS,
+    "classifiers": CLASSIFIERS,
     "signatures": SIGNATURES,
     "duplicates": DUPLICATES,
     "duplicate_pairs": DUPLICATE_PAIRS,

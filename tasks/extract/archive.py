@@ -31,7 +31,7 @@ class ExtractArchive(Stage):
     """Documents of one source, from its archive files; a file is a part. Its pages are rows of ``pages``."""
 
     name = STAGE
-    version = 1
+    version = 2
     settings: ExtractSettings
 
     def __init__(self, store: Store, settings: ExtractSettings, archives: WarcSettings, source: str) -> None:
@@ -80,7 +80,7 @@ class ExtractArchive(Stage):
         if refusal is not None:
             documents.refuse(url, len(record.body), refusal)
         elif record.kind == "conversion":
-            documents.read_text(url, Extracted(None, decode(body, "text/plain; charset=utf-8"), None), str(digest))
+            documents.read_text(url, Extracted(decode(body, "text/plain; charset=utf-8")), str(digest))
         elif record.kind != "revisit":
             documents.read_html(url, record.content_type, body, str(digest))
         return {

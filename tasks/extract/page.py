@@ -11,9 +11,10 @@ from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 from pydantic import Field
-from resiliparse.extract.html2text import extract_plain_text
-from resiliparse.parse.html import HTMLTree
+from selectolax.lexbor import LexborHTMLParser
 
+from tasks.extract.main_text import main_text
+from tasks.extract.metadata import Metadata, metadata_of
 from tasks.http import decode, is_bottomless
 from tasks.stage import Made, StageSettings, operational
 from tasks.urls import domain_of
@@ -22,7 +23,6 @@ from warehouse.artifact import Counts, PartWriter
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 DOC_ID_LENGTH = 32  # hexadecimal digits
-LATEST_DATE = "2100-01-01"  # htmldate's own bound is today, which would make its answer depend on the clock
 STAGE = "extract"
 RULES = (
     "not a web address",
@@ -38,9 +38,9 @@ RULES = (
 class ExtractSettings(StageSettings):
     """How main text is taken out of a page."""
 
-    extractor: Literal["trafilatura", "resiliparse"] = Field(
-        "trafilatura",
-        description="trafilatura (best text, about 60 pages a second and core) or resiliparse (10 times as fast)",
+    extractor: Literal["gristmill", "trafilatura", "resiliparse"] = Field(
+        "gristmill",
+        description="gristmill (its own: the best text, fast), trafilatura (slow) or resiliparse (fast, more boilerplate)",
     )
     min_chars: int = Field(1, ge=1, description="shortest text, in characters, that is a document")
     max_html_bytes: int = Field(8 << 20, ge=1, description="largest page, in bytes, that is parsed")
@@ -49,11 +49,10 @@ class ExtractSettings(StageSettings):
 
 
 class Extracted(NamedTuple):
-    """What an extractor found in a page."""
+    """A document's text, and what its page says about itself."""
 
-    title: str | None
     text: str
-    published: str | None
+    about: Metadata = Metadata()
 
 
 class PageTimeout(Exception):
@@ -80,38 +79,47 @@ def well_formed(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def _claim(value: str | None) -> str | None:
+    return well_formed(value) if value else None
+
+
 def doc_id_of(url: str, text: str) -> str:
     """A document's name: a digest of its canonical URL and its text, the same on every machine."""
     return hashlib.sha256(f"{url}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()[:DOC_ID_LENGTH]
 
 
-def by_trafilatura(html: str, url: str) -> Extracted:
+def by_gristmill(html: str, tree: LexborHTMLParser) -> str:
+    """Main text by this project's own extractor, out of the tree."""
+    return main_text(tree)
+
+
+def by_trafilatura(html: str, tree: LexborHTMLParser) -> str:
     """Main text by trafilatura's fast mode, without its process-wide duplicate memory."""
-    from trafilatura import bare_extraction
+    from trafilatura import extract
 
-    found = bare_extraction(
-        html,
-        url=url,
-        fast=True,
-        deduplicate=False,
-        include_comments=False,
-        with_metadata=True,
-        date_extraction_params={"extensive_search": False, "original_date": True, "max_date": LATEST_DATE},
-    )
-    if found is None or isinstance(found, dict):
-        return Extracted(None, "", None)
-    return Extracted(found.title, found.text or "", found.date)
+    return extract(html, fast=True, deduplicate=False, include_comments=False) or ""
 
 
-def by_resiliparse(html: str, url: str) -> Extracted:
+def by_resiliparse(html: str, tree: LexborHTMLParser) -> str:
     """Main text by resiliparse's main-content heuristics, without comments."""
-    tree = HTMLTree.parse(html)
-    return Extracted(
-        tree.title or None, extract_plain_text(tree, main_content=True, comments=False, alt_texts=False), None
-    )
+    from resiliparse.extract.html2text import extract_plain_text
+
+    return str(extract_plain_text(html, main_content=True, comments=False, alt_texts=False))
 
 
-EXTRACTORS = {"trafilatura": by_trafilatura, "resiliparse": by_resiliparse}
+EXTRACTORS = {"gristmill": by_gristmill, "trafilatura": by_trafilatura, "resiliparse": by_resiliparse}
+
+
+def read_page(html: str, url: str, extractor: str = "gristmill") -> Extracted:
+    """The main text of a page and its metadata, a pure function of its arguments.
+
+    Raises PageRefused for a page that no parser would finish.
+    """
+    if is_bottomless(html):
+        raise PageRefused("nested without end", failed=True)
+    tree = LexborHTMLParser(html)
+    about = metadata_of(tree, url)
+    return Extracted(EXTRACTORS[extractor](html, tree), about)
 
 
 class Documents:
@@ -119,6 +127,7 @@ class Documents:
 
     def __init__(self, settings: ExtractSettings, source: str) -> None:
         self._settings, self._source = settings, source
+        read_page("", "", settings.extractor)  # imports and compiles, which takes seconds, outside of any page's limit
         self._rows: list[dict[str, Any]] = []
         self._refused: list[dict[str, Any]] = []
         self._bytes = 0
@@ -132,12 +141,11 @@ class Documents:
                 raise PageRefused("not HTML", kind[:100])
             if len(body) > self._settings.max_html_bytes:
                 raise PageRefused("too large", None, len(body), self._settings.max_html_bytes)
-            html = decode(body, content_type)
-            if is_bottomless(html):
-                raise PageRefused("nested without end", failed=True)
             try:
                 with time_limit(self._settings.page_seconds):
-                    found = EXTRACTORS[self._settings.extractor](html, url)
+                    found = read_page(decode(body, content_type), url, self._settings.extractor)
+            except PageRefused:
+                raise
             except PageTimeout:
                 raise PageRefused("time limit", None, None, self._settings.page_seconds, failed=True) from None
             except Exception as error:
@@ -164,12 +172,15 @@ class Documents:
                 "doc_id": doc_id_of(url, text),
                 "url": url,
                 "domain": domain_of(url) if "://" in url else None,
-                "title": well_formed(found.title) if found.title else None,
+                "title": _claim(found.about.title),
                 "text": text,
                 "source": self._source,
-                "published": well_formed(found.published) if found.published else None,
+                "published": _claim(found.about.published),
+                "language_hint": _claim(found.about.language),
+                "canonical": _claim(found.about.canonical),
                 "digest": digest,
                 "n_chars": len(text),
+                "n_bytes": len(text.encode()),
                 "n_words": len(text.split()),
             }
         )

@@ -23,7 +23,7 @@ class Extract(Stage):
     """Documents of one source, from what its crawl holds: every page that is kept, wherever its body was archived."""
 
     name = STAGE
-    version = 2
+    version = 3
     settings: ExtractSettings
 
     def plan(self) -> Sequence[str]:

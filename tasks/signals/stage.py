@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.signals import c4, fineweb, gopher
-from tasks.signals import language as lang
-from tasks.signals.document import Document, Measure
+from tasks import pii
+from tasks.signals import classifier, compression, language
+from tasks.signals import measure as of_text
+from tasks.signals import pii as of_pii
+from tasks.signals.classifier import Classifier
+from tasks.signals.definition import Signal
 from tasks.stage import Made, Report, Stage, StageSettings
 from warehouse.artifact import Counts, PartWriter, load, read_tables
 
-MEASURES: tuple[Measure, ...] = (gopher.quality, gopher.repetition, c4.lines_and_pages, fineweb.lines)
-SIGNALS = (*lang.SIGNALS, *gopher.SIGNALS, *c4.SIGNALS, *fineweb.SIGNALS)
-NUMERIC = tuple(signal.name for signal in SIGNALS if signal.name != "language")
+SIGNALS: tuple[Signal, ...] = (
+    *language.SIGNALS, *of_text.SIGNALS, *compression.SIGNALS, *of_pii.SIGNALS, *classifier.SIGNALS,
+)  # fmt: skip
 SCHEMA = pa.schema(
     [
         pa.field("doc_id", pa.string(), nullable=False),
@@ -22,7 +27,12 @@ SCHEMA = pa.schema(
             pa.field(
                 signal.name,
                 pa.string() if signal.name == "language" else pa.float64(),
-                metadata={"unit": signal.unit, "meaning": signal.meaning, "source": signal.source},
+                metadata={
+                    "unit": signal.unit,
+                    "meaning": signal.meaning,
+                    "source": signal.source,
+                    "version": str(signal.version),
+                },
             )
             for signal in SIGNALS
         ),
@@ -31,24 +41,30 @@ SCHEMA = pa.schema(
 
 
 class AnnotateSettings(StageSettings):
-    """Signals have no settings: a new definition is a new name."""
+    """Signals have no settings: a new definition is a new version of the signal, and of this stage."""
 
 
-def measure(text: str) -> dict[str, float | str]:
-    """Every signal of a text by name."""
-    code, score = lang.language(text)
-    document = Document(text)
-    out: dict[str, float | str] = {"language": code, "language_score": score}
-    for take in MEASURES:
-        out.update(take(document))
-    return out
+def measure(
+    texts: pa.Array | pa.ChunkedArray, quality: Classifier | None = None
+) -> dict[str, list[str] | npt.NDArray[np.float64]]:
+    """Every signal of a column of texts, by name; those of the classifier only where there is one."""
+    data, offsets = of_text.buffers(texts)
+    plain = [text or "" for text in texts.to_pylist()]
+    codes, scores = language.languages(plain)
+    found: dict[str, list[str] | npt.NDArray[np.float64]] = {"language": codes, "language_score": scores}
+    found.update(of_text.measured(texts))
+    found.update(compression.ratios(data, offsets))
+    found.update({f"pii_{name}_count": count for name, count in pii.counts(plain).items()})
+    if quality is not None:
+        found.update(classifier.scored(quality, data, offsets))
+    return found
 
 
 class Annotate(Stage):
-    """The signals of one source's documents."""
+    """The signals of one source's documents. Inputs: ``documents``, and ``quality`` where the recipe has a classifier."""
 
     name = "annotate"
-    version = 1
+    version = 2
     settings: AnnotateSettings
 
     def plan(self) -> Sequence[str]:
@@ -58,11 +74,20 @@ class Annotate(Stage):
         return load(self.store, self.inputs["documents"].ref).counts.kept
 
     def make(self, part: str, writer: PartWriter, report: Report) -> Made:
-        """Measures each document of the part."""
+        """Measures the documents of the part, a column at a time."""
         documents = read_tables(self.store, self.inputs["documents"].ref, "documents", ["doc_id", "text"], [part])
-        rows = [
-            {"doc_id": doc_id, **measure(text)}
-            for doc_id, text in zip(documents["doc_id"].to_pylist(), documents["text"].to_pylist(), strict=True)
-        ]
-        writer.table("signals", pa.Table.from_pylist(rows, schema=SCHEMA))
-        return Made(counts=Counts(documents_in=len(rows), kept=len(rows)))
+        found = measure(documents["text"], self._classifier())
+        columns = [
+            documents["doc_id"].combine_chunks(),
+            *(pa.array(found[s.name], SCHEMA.field(s.name).type) if s.name in found else pa.nulls(len(documents), pa.float64()) for s in SIGNALS),
+        ]  # fmt: skip
+        writer.table("signals", pa.table(columns, schema=SCHEMA))
+        return Made(counts=Counts(documents_in=len(documents), kept=len(documents)))
+
+    def _classifier(self) -> Classifier | None:
+        if "quality" not in self.inputs:
+            return None
+        ref = self.inputs["quality"].ref
+        table = read_tables(self.store, ref, "classifier")
+        intercept = load(self.store, ref).statistic("intercept")
+        return Classifier(table["coefficient"].to_numpy(), intercept, table["log_share"].to_numpy())

@@ -1,0 +1,182 @@
+"""extract: main text of real pages, its quality by the article benchmark's own metric and its speed, beside other extractors."""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import re
+import sys
+import tarfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from statistics import mean
+from typing import NamedTuple
+
+from benchmarks.harness import DATA, Row, measure, side_by_side, write_results
+from tasks.http import decode
+
+PEERS = "trafilatura-precision,trafilatura-fast,trafilatura,resiliparse,limit"
+SHINGLE = 4
+TEXT = (
+    "Real pages with their main text, one process each, pages in memory. `article` are {articles} news and blog articles "
+    "(scrapinghub's article-extraction-benchmark), scored by that benchmark's own metric: multisets of word 4-grams, "
+    "precision and recall averaged over pages. `readability` are {others} pages of Mozilla's Readability: articles, "
+    "documentation, encyclopedias, forums; the same metric. `gristmill` is the default extractor with title, date, language "
+    "and address, peers give the text alone, trafilatura without comments. `limit` is lexbor's parse alone."
+)
+
+
+class Page(NamedTuple):
+    """A page and its main text."""
+
+    html: str
+    gold: str
+
+
+def articles(data: Path) -> list[Page]:
+    """The pages of an article-extraction-benchmark, by the names of their files."""
+    folder = next(data.glob("article-extraction*"), data)
+    gold = json.loads((folder / "ground-truth.json").read_text())
+    files = {name: folder / "html" / f"{name}.html.gz" for name in sorted(gold)}
+    return [
+        Page(decode(gzip.decompress(path.read_bytes()), "text/html"), gold[name].get("articleBody") or "")
+        for name, path in files.items()
+        if path.exists()
+    ]
+
+
+def readability_pages(data: Path) -> list[Page]:
+    """The pages of Readability's tests: a folder each, in an archive."""
+    sources: dict[str, dict[str, bytes]] = {}
+    with tarfile.open(next(data.glob("readability*/*.tar.*"))) as archive:
+        for member in archive:
+            folder, _, name = member.name.rpartition("/")
+            if name in ("source.html", "expected.html"):
+                stream = archive.extractfile(member)
+                assert stream is not None
+                sources.setdefault(folder, {})[name] = stream.read()
+    return [
+        Page(decode(files["source.html"], "text/html"), _visible(files["expected.html"].decode()))
+        for _, files in sorted(sources.items())
+    ]
+
+
+def _visible(html: str) -> str:
+    """All text of a page, blocks on lines of their own."""
+    from selectolax.lexbor import LexborHTMLParser
+
+    from tasks.extract.dom import flatten
+
+    body = LexborHTMLParser(html).body
+    page = flatten((body.html if body is not None else "") or "")
+    return "\n".join(
+        page.text[start:stop].decode() for start, stop in zip(page.blocks.start, page.blocks.stop, strict=True)
+    )
+
+
+SETS: dict[str, Callable[[Path], list[Page]]] = {"article": articles, "readability": readability_pages}
+
+
+def shingle_scores(pairs: Iterable[tuple[str, str]]) -> tuple[float, float, float]:
+    """(precision, recall, F1) of (true, extracted) texts, as article-extraction-benchmark defines them."""
+    precisions, recalls = [], []
+    for gold, found in pairs:
+        true, said = _shingles(gold), _shingles(found)
+        both = (true & said).total()
+        if said:
+            precisions.append(both / said.total())
+        if true:
+            recalls.append(both / true.total())
+    precision, recall = mean(precisions), mean(recalls)
+    return precision, recall, 2 * precision * recall / (precision + recall)
+
+
+def _shingles(text: str) -> Counter[tuple[str, ...]]:
+    words = re.findall(r"\w+", text)
+    starts = range(max(1, len(words) - SHINGLE + 1))
+    return Counter(shingle for start in starts if (shingle := tuple(words[start : start + SHINGLE])))
+
+
+def extractor(system: str) -> tuple[Callable[[str], str], str]:
+    """A system's function from HTML to text, and its version."""
+    if system == "gristmill":
+        from tasks.extract.page import read_page
+
+        return lambda html: read_page(html, "http://site.example/page").text, "0.1"
+    if system == "resiliparse":
+        from resiliparse.extract.html2text import extract_plain_text
+
+        plain = partial(extract_plain_text, main_content=True, comments=False, alt_texts=False)
+        return plain, version("resiliparse")
+    if system == "limit":
+        from selectolax.lexbor import LexborHTMLParser
+
+        return lambda html: (LexborHTMLParser(html).body is None and "") or "", version("selectolax")
+    from trafilatura import extract
+
+    modes = {"trafilatura-precision": {"favor_precision": True}, "trafilatura-fast": {"fast": True}, "trafilatura": {}}
+    return lambda html: extract(html, include_comments=False, **modes[system]) or "", version("trafilatura")
+
+
+def run(system: str, data: Path, name: str) -> Row:
+    """One system over one set of pages."""
+    pages = SETS[name](data)
+    read, release = extractor(system)
+    read("<html><body><p>Warm up: imports, and what is compiled.</p></body></html>")
+    started, clock = time.perf_counter(), time.process_time()
+    found = [read(page.html) for page in pages]
+    seconds, cpu = time.perf_counter() - started, time.process_time() - clock
+    row: Row = {
+        "version": release,
+        "pages": name,
+        "documents": len(pages),
+        "bytes": sum(len(page.html.encode()) for page in pages),
+        "seconds": seconds,
+        "cpu_seconds": cpu,
+    }
+    if system != "limit":
+        scores = shingle_scores((page.gold, text) for page, text in zip(pages, found, strict=True))
+        row |= {key: round(value, 4) for key, value in zip(("precision", "recall", "f1"), scores, strict=True)}
+    return row
+
+
+def main() -> None:
+    """Runs one system where asked to, else all of them side by side."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--data", type=Path, default=DATA / "html", help="folder with ground-truth.json and html/, or of such folders"
+    )
+    parser.add_argument("--peers", default=PEERS, help="systems beside gristmill")
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(run(arguments.one[0], arguments.data, arguments.one[1])))
+        return
+    sets = ["article"] + ["readability"] * any(arguments.data.glob("readability*/*.tar.*"))
+    systems = ["gristmill", *(peer for peer in arguments.peers.split(",") if peer)]
+    rows: list[Row] = []
+    for name in sets:
+        command = [sys.executable, "-m", "benchmarks.extract", "--data", str(arguments.data), "--one"]
+        rows += side_by_side(
+            {system: partial(measure, [*command, system, name]) for system in systems}, arguments.repeats
+        )
+    counts = {name: next(row["documents"] for row in rows if row["pages"] == name) for name in sets}
+    columns = {
+        "pages": "pages",
+        "precision": lambda row: f"{row['precision']:.3f}" if "f1" in row else "",
+        "recall": lambda row: f"{row['recall']:.3f}" if "f1" in row else "",
+        "F1": lambda row: f"{row['f1']:.4f}" if "f1" in row else "",
+    }
+    text = TEXT.format(articles=counts["article"], others=counts.get("readability", 0))
+    write_results("extract", "Extraction", text, rows, columns, arguments.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""`gristmill what-if`: what another policy would keep, beside the recipe's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from flows.mill import Mill
+from flows.progress import size_text
+from flows.query import connect
+from tasks import policy as policies
+from tasks.policy import Policy
+from tasks.select import BYTES_PER_TOKEN, SelectSettings
+from tasks.whatif import Comparison, compare
+from warehouse.artifact import complete
+from warehouse.errors import MissingArtifact, SettingError
+
+SAMPLES = 20
+BOUNDS = ("min", "max", "pareto", "top_share")
+TEXT_CHARS = 100
+
+
+def policy_named(mill: Mill, name: str, changes: list[str]) -> Policy:
+    """A policy of the recipe, or of configs/policies, with ``signal.bound=value`` changed. Raises SettingError."""
+    policy = mill.recipe.policies.get(name) or policies.load(name)
+    for change in changes:
+        policy = _changed(policy, change)
+    return policy
+
+
+def _changed(policy: Policy, change: str) -> Policy:
+    place, _, text = change.partition("=")
+    signal, _, bound = place.strip().rpartition(".")
+    if signal not in policy.signals:
+        known = policies.nearest(signal or place, policy.signals) if policy.signals else "(it has no rules)"
+        raise SettingError(f"the policy has no rule on {signal or place}; the nearest is {known}")
+    if bound not in BOUNDS:
+        raise SettingError(f"a rule has no {bound}; the nearest is {policies.nearest(bound, BOUNDS)}")
+    rules = tuple(
+        {**rule.model_dump(exclude_none=True), bound: text}
+        if rule.signal == signal
+        else rule.model_dump(exclude_none=True)
+        for rule in policy.rules
+    )
+    try:
+        return Policy.model_validate(policy.model_dump() | {"rules": rules})
+    except ValidationError as error:
+        raise SettingError(f"{change} cannot be: {error.errors()[0]['msg']}") from error
+
+
+def what_if(mill: Mill, policy: Policy, sources: list[str], console: Console) -> None:
+    """Prints what a policy would keep of some sources, of those that have a policy now where none is named."""
+    (select,) = mill.stages("select")
+    for entry in select.inputs.values():
+        if complete(mill.store, entry.ref) is None:
+            raise MissingArtifact(
+                f"the recipe {mill.recipe.name} has no signals and duplicates yet: run gristmill corpus first"
+            )
+    now = select.settings
+    assert isinstance(now, SelectSettings)
+    for source in sources:
+        if source not in now.policies:
+            raise SettingError(
+                f"there is no source {source}; the nearest is {policies.nearest(source, list(now.policies))}"
+            )
+    chosen = sources or [name for name, source in mill.recipe.sources.items() if source.policy] or list(now.policies)
+    then = now.model_copy(update={"policies": {**now.policies, **dict.fromkeys(chosen, policy)}})
+    found = compare(mill.store, select.inputs, now, then)
+    with connect(mill.store) as connection:
+        ((rate,),) = connection.sql("SELECT sum(n_bytes) / sum(length) FROM token_spans").fetchall()
+    _print_totals(found, chosen, float(rate or BYTES_PER_TOKEN), console)
+    _print_rules([one for one in found if one.source in chosen], console)
+    _print_samples(mill, found, console)
+
+
+def _print_totals(found: list[Comparison], chosen: list[str], bytes_per_token: float, console: Console) -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("source")
+    for name in ("documents", "kept now", "what if", "more", "fewer", "bytes now", "what if", "tokens now", "what if"):
+        table.add_column(name, justify="right")
+    for one in found:
+        now, then = one.now.kept, one.then.kept
+        sizes = [int(one.bytes[kept].sum()) for kept in (now, then)]
+        table.add_row(
+            one.source if one.source in chosen else f"{one.source} [dim](as it is)[/dim]",
+            *(f"{count:,}" for count in (len(now), now.sum(), then.sum(), (then & ~now).sum(), (now & ~then).sum())),
+            *(size_text(size) for size in sizes),
+            *(f"{size / bytes_per_token:,.0f}" for size in sizes),
+        )
+    console.print(table)
+    console.print(f"[dim]tokens: estimated at {bytes_per_token:.2f} bytes each[/dim]\n")
+
+
+def _print_rules(found: list[Comparison], console: Console) -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("the first rule to remove a document")
+    table.add_column("now", justify="right")
+    table.add_column("what if", justify="right")
+    sides: list[dict[str, int]] = [{}, {}]
+    for one in found:
+        for side, verdicts in zip(sides, (one.now, one.then), strict=True):
+            for label, count in verdicts.by_rule().items():
+                side[label] = side.get(label, 0) + count
+    for label in dict.fromkeys([*sides[1], *sides[0]]):
+        counts = [side.get(label) for side in sides]
+        table.add_row(escape(label), *("" if count is None else f"{count:,}" for count in counts))
+    console.print(table)
+
+
+def _print_samples(mill: Mill, found: list[Comparison], console: Console) -> None:
+    for title, gains in (("would be kept, and are not", True), ("are kept, and would not be", False)):
+        rows: list[tuple[str, str, str]] = []
+        for one in found:
+            changed = one.then.kept & ~one.now.kept if gains else one.now.kept & ~one.then.kept
+            share = -(-SAMPLES * int(changed.sum()) // max(1, sum(_changes(each, gains) for each in found)))
+            verdicts = one.now if gains else one.then
+            rows += [(str(one.doc_ids[row]), one.source, verdicts.reason(row)) for row in one.sample(changed, share)]
+        total = sum(_changes(one, gains) for one in found)
+        console.print(
+            f"\n[bold]{total:,} documents {title}[/bold]" + (f", {len(rows[:SAMPLES])} of them:" if total else "")
+        )
+        texts = _texts(mill, [doc_id for doc_id, _, _ in rows[:SAMPLES]])
+        for doc_id, source, reason in rows[:SAMPLES]:
+            document = texts[doc_id]
+            console.print(
+                f"  {escape(source)} {escape(document['url'])}  [yellow]{escape(reason)}[/yellow]", soft_wrap=True
+            )
+            console.print(f"    [dim]{escape(' '.join(document['text'].split())[:TEXT_CHARS])}[/dim]", soft_wrap=True)
+
+
+def _changes(one: Comparison, gains: bool) -> int:
+    return int(np.sum(one.then.kept & ~one.now.kept if gains else one.now.kept & ~one.then.kept))
+
+
+def _texts(mill: Mill, doc_ids: list[str]) -> dict[str, dict[str, Any]]:
+    with connect(mill.store) as connection:
+        found = connection.sql(
+            "SELECT doc_id, any_value(url) AS url, any_value(left(text, 400)) AS text FROM stored.documents "
+            "WHERE doc_id IN (SELECT unnest(?)) GROUP BY doc_id",
+            params=[doc_ids],
+        )
+        return {row["doc_id"]: row for row in found.to_arrow_table().to_pylist()}

@@ -1,0 +1,130 @@
+"""What single lines of a main text say about themselves: titles, dates, bylines and leftovers of the page around it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from tasks.extract import markup
+
+EDGE_LINE = 60  # bytes: a line at an edge that is shorter, and no sentence, is no prose
+PROSE_LINE, SENTENCE = 80, 40  # bytes: prose whatever it ends in, and prose if it ends as a sentence does
+MOST_CRUMBS = 6
+JUNK_LINE = 130  # characters: longer lines are never junk
+_ENDS = (
+    ".",
+    "!",
+    "?",
+    ":",
+    ";",
+    '"',
+    "”",
+    "’",
+    "»",
+    "…",
+    ")",
+    "'",
+    "。",
+    "！",
+    "？",
+    "」",
+    "』",
+    "।",
+    "؟",
+    "۔",
+    "។",
+    "။",
+)
+_DATE = re.compile(r"\b(?:19|20)\d\d\b|\d{1,2}:\d\d|\b\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b|\bago\b")
+_SENTENCE_END = re.compile(r"[.!?:;…\"”’»)](?:\s|$)|[。！？」』।؟۔။]")
+_WORD = re.compile(r"\w+")
+
+
+def _any_of(*words: str, begin: str = r"^\W*(?:", end: str = ")") -> re.Pattern[str]:
+    return re.compile(begin + "|".join(words) + end, re.IGNORECASE)
+
+
+_BYLINE = _any_of(
+    "by|von|par|por|di|de|door|av|af|автор|written by|posted|published|updated|last updated|photo|image|source|credit", end=r")\b[: ]"
+)  # fmt: skip
+_RELATED = _any_of(
+    r"(?:related|recommended|similar|popular|latest|recent|trending|top|other|more|most (?:read|popular|viewed|commented))"
+    r"(?: (?:posts?|articles?|stories|news|content|links?|reading|topics?|products?|items?|videos?|comments?|reads?|coverage|now|today|for you|here|by .{1,30}))*",
+    r"more (?:from|on|in|about|like) .{1,30}|you (?:may|might) (?:also )?(?:like|enjoy|be interested).{0,20}|(?:also|next) (?:read|on|see|up)|read (?:also|next)|see also:|don't miss.{0,10}|what to read.{0,10}",
+    r"share (?:this|on|via)(?: .{1,20})?|follow us.{0,30}|leave a (?:reply|comment).{0,20}|post a comment|comments?(?: \(?\d+\)?)?|\d+ (?:comments?|responses?|replies).{0,30}|(?:about|meet) the authors?|sign up(?: for .{1,40})?|subscribe.{0,40}|newsletter.{0,20}",
+    r"você (?:pode|também pode) (?:gostar|se interessar).{0,10}|leia (?:também|mais)|veja (?:também|mais)|(?:posts |artigos |notícias |artículos |noticias )?relacionad[oa]s|te puede interesar|también te .{3,20}|lee también|más (?:noticias|leídas?|leídos?)|lo más (?:leído|visto)",
+    r"à lire (?:aussi|également)|lire aussi|sur le même (?:sujet|thème)|voir aussi|articles? (?:liés|similaires|associés)|dans la même rubrique|les plus lus",
+    r"mehr zum thema|mehr (?:aus|von) .{1,30}|mehr artikel|ähnliche (?:artikel|beiträge|themen)|lesen sie auch|das könnte (?:sie|dich) auch interessieren|auch interessant|weitere (?:artikel|nachrichten|beiträge)|verwandte (?:artikel|themen|beiträge)|meistgelesen.{0,20}",
+    r"leggi anche|articoli correlati|potrebbe interessarti.{0,10}|ti potrebbe(?:ro)? (?:anche )?(?:interessare|piacere)|altri articoli|lees ook|meer (?:over dit onderwerp|nieuws)|gerelateerd.{0,20}|läs (?:också|mer)|les også|læs også|lue myös",
+    r"читайте также|похожие .{3,20}|по теме|czytaj także|zobacz także|przeczytaj także|přečtěte si také|související články|ilgili haberler",
+    r"関連(?:記事|リンク|ニュース).{0,6}|(?:相关|相關)(?:阅读|閱讀|新闻|新聞|文章|推荐|推薦|报道|報導|链接)?|推荐阅读|延伸(?:阅读|閱讀)|관련 ?(?:기사|뉴스|글)?",
+    end=r")\W*$",
+)  # fmt: skip
+_JUNK = _any_of(
+    r"advertisements?|anzeige|werbung|publicité|publicidad|pubblicità|реклама|广告|広告|supported by|sponsored|loading.{0,5}",
+    r"share|tweet|print|email|e-mail|save|reply|like|pin it|close|next|previous|menu|facebook|twitter|whatsapp|linkedin|pinterest|telegram|teilen|drucken|partager|imprimer|compartir|imprimir|condividi|stampa",
+    r"click here.{0,40}|skip to .{0,30}|(?:story|article) continues below.{0,30}|continue reading.{0,60}|read more.{0,60}|scroll to continue.{0,30}|view (?:comments|photos|gallery).{0,30}|\d+ (?:shares|comments|likes|views)",
+    r"image copyright.{0,60}|image caption.{0,10}|getty images|all rights reserved.{0,30}|copyright ©.*|©.{0,80}",
+    r"sign up.{0,60}|subscribe.{0,60}|follow us.{0,80}|filed under.{0,80}|tags?:.{0,120}|posted in.{0,80}",
+    end=r")\W*$",
+)  # fmt: skip
+
+
+def heads_a_list_of_links(line: str) -> bool:
+    """Whether a short line announces what else there is to read, or what readers said."""
+    return _RELATED.match(line) is not None
+
+
+def trimmed(lines: list[str], kinds: list[int], headings: Iterable[str]) -> list[str]:
+    """The lines without junk; before the first and after the last prose, without titles, dates, bylines and crumbs.
+
+    ``kinds`` are the kinds of the elements that the lines come from; list items and cells are no crumbs.
+    """
+    prose = [not kind & markup.HEADING and _is_prose(line) for line, kind in zip(lines, kinds, strict=True)]
+    kept = [
+        len(line) > JUNK_LINE or _JUNK.match(line) is None or bool(kind & markup.HEADING and follows)
+        for line, kind, follows in zip(lines, kinds, [*prose[1:], False], strict=False)
+    ]
+    places = [i for i, is_prose in enumerate(prose) if is_prose and kept[i]]
+    if places:
+        titles = {_words(heading) for heading in headings} - {""}
+        head, tail = range(places[0]), range(places[-1] + 1, len(lines))
+        for i in head:
+            kept[i] &= not _is_head_matter(lines[i], kinds[i], titles)
+        for edge in (head, tail):
+            crumbs = [i for i in edge if kept[i] and _is_crumb(lines[i], kinds[i])]
+            if len(crumbs) <= MOST_CRUMBS:  # more are no leftovers: verse, a dialogue, a list without its tags
+                for i in crumbs:
+                    kept[i] = False
+    return [line for line, good in zip(lines, kept, strict=True) if good]
+
+
+def _is_head_matter(line: str, kind: int, titles: set[str]) -> bool:
+    if _words(line) in titles:
+        return True
+    if kind & (markup.ITEM | markup.CELL | markup.PRE):
+        return False
+    return _is_address(line) or (len(line) < PROSE_LINE and bool(_DATE.search(line) or _BYLINE.match(line)))
+
+
+def _is_crumb(line: str, kind: int) -> bool:
+    """Whether a line at an edge is too little to belong to the text."""
+    spared = kind & (markup.ITEM | markup.CELL | markup.HEADING | markup.PRE)
+    return not spared and _is_short(line) and not _SENTENCE_END.search(line)
+
+
+def _is_prose(line: str) -> bool:
+    size = len(line.encode())
+    return (size >= PROSE_LINE or (size >= SENTENCE and line.endswith(_ENDS))) and not _is_address(line)
+
+
+def _is_address(line: str) -> bool:
+    return " " not in line and line.isascii() and any(mark in line for mark in "/@")
+
+
+def _is_short(line: str) -> bool:
+    return len(line.encode()) < EDGE_LINE
+
+
+def _words(line: str) -> str:
+    return " ".join(_WORD.findall(line.lower()))

@@ -1,0 +1,259 @@
+"""Gristmill's own extractor: the main text of a page from its tree, without any rules for single sites.
+
+In short: weigh each block by its prose (text that is no link), drop what calls itself boilerplate as long as enough
+prose remains, take the deepest element that holds most of what is left, and trim its edges. A suspicion is never
+acted on where too little would remain: a page that is no article falls back to more of it rather than to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from tasks.compiled import compiled
+from tasks.extract import dom, markup, patterns
+from tasks.extract.lines import heads_a_list_of_links, trimmed
+
+# All lengths are in bytes of UTF-8: a Chinese character then weighs about as much as the three letters it stands for.
+REGION_SHARE = 0.75  # of the page's prose: the region is the deepest element that holds as much
+NAMED_SHARE = {patterns.ARTICLE_BODY: 0.5, patterns.CONTENT: 0.4}  # of it, that makes an element so named the region
+RIVAL_SHARE = (
+    0.25  # of the largest so named: with another as large, the page has several texts and wants a wider region
+)
+SUSPECT_SHARE = 0.4  # a name is not believed of an element with more than this share of the prose
+ENOUGH_SHARE = 0.25  # of the prose must remain without all suspects
+SHORT_BLOCK, SHORT_WEIGHT = 50, 0.3  # blocks shorter than this, of which little can be said, weigh less
+LINK_BLOCK, LINKED_SHARE = 0.6, 0.4  # share of links that makes a block one of links, and a region a list of links
+BOX_LINKS = 4  # times as much prose as links makes an aside a box of the text
+LONG_BLOCK = 200  # a block as long is prose, whatever its links
+ARTICLE = 1500  # as much prose that can be seen, and is no comment, is a text by itself
+HEADING_BYTES = 80  # a longer block announces nothing
+MOST_BOXES = 100  # of related links that are looked for
+INDEX_PROSE = 100  # a page with less prose is an index: then its links are its text
+SHORT_TEXT = 250  # a text shorter than this is held against the rest of the page
+
+
+def main_text(tree: LexborHTMLParser) -> str:
+    """The main text of a parsed page, a line for each block; the tree loses what has no text."""
+    if tree.body is None:
+        return ""
+    headings = [heading.text() for heading in tree.css("h1, title")]
+    for formula in tree.css("math"):
+        formula.replace_with(f" {_as_tex(formula)} ")
+    tree.strip_tags(markup.WITHOUT_TEXT)
+    page = dom.flatten(tree.body.html or "")
+    if not len(page.blocks.start):
+        return ""
+    draft = _Draft(page)
+    draft.drop_boilerplate()
+    region = draft.region()
+    text = draft.lines(draft.of(region), headings)
+    if len(text) < SHORT_TEXT:  # no article: all that is not boilerplate, or all that there is
+        is_index = draft.weights[draft.alive].sum() < INDEX_PROSE
+        wider = draft.lines(draft.alive, headings, with_links=is_index)
+        text = wider if len(wider) > 2 * len(text) else text
+    return text or draft.lines(np.ones_like(draft.alive), [])
+
+
+def _as_tex(formula: LexborNode) -> str:
+    """A formula as its author wrote it, where MathML says how."""
+    annotation = formula.css_first('annotation[encoding="application/x-tex"]')
+    return formula.attributes.get("alttext") or (annotation.text() if annotation is not None else formula.text())
+
+
+class _Draft:
+    """A page's blocks, of which fewer and fewer are alive."""
+
+    def __init__(self, page: dom.Page) -> None:
+        self._text_bytes, self.elements, self.blocks = page
+        elements, blocks = self.elements, self.blocks
+        elements.marks[0] = 0  # the names of a body speak of the site
+        self.size = blocks.stop - blocks.start
+        self.kinds = elements.kind[blocks.owner]
+        self.weights = _prose_weights(self.size, blocks.links, (self.kinds & np.uint32(markup.HEADING)) != 0)
+        self.alive = np.ones(len(self.size), np.bool_)
+        says_so = ((elements.kind & np.uint32(markup.MAIN)) != 0) | (
+            (elements.marks & np.uint32(patterns.ARTICLE_BODY)) != 0
+        )
+        sums = _sums(self.weights, self.alive)
+        says_so &= sums[elements.last] - sums[elements.first] >= SUSPECT_SHARE * sums[-1]
+        self._holds_text = _holders(says_so, elements.parent)
+
+    def drop_boilerplate(self) -> None:
+        """By what elements call themselves, strongest evidence first."""
+
+        def named(mark: int) -> Any:
+            return (self.elements.marks & np.uint32(mark)) != 0
+
+        def tagged(kind: int) -> Any:
+            return (self.elements.kind & np.uint32(kind)) != 0
+
+        self._drop(named(patterns.HIDDEN), ENOUGH_SHARE, SHORT_TEXT, ARTICLE)
+        self._drop(tagged(markup.BOILER), ENOUGH_SHARE)
+        self._drop(named(patterns.BOILERPLATE) & ~self._holds_text, ENOUGH_SHARE)
+        asides = named(patterns.ASIDE) | tagged(markup.ASIDE)
+        self._drop(asides & ~self._boxes(asides) & ~self._holds_text, ENOUGH_SHARE)
+        self._drop(named(patterns.CAPTION) | tagged(markup.FIGCAPTION), 0.5)
+        self._drop_related()
+        self._drop(named(patterns.COMMENTS) & ~self._holds_text, ENOUGH_SHARE, SHORT_TEXT, ARTICLE)
+
+    def _drop(
+        self, suspects: npt.NDArray[np.bool_], least_share: float, least: float = 0.0, plenty: float = np.inf
+    ) -> None:
+        """Suspects go where enough prose remains without them, else the smaller ones of them, else none."""
+        if not suspects.any():
+            return
+        elements = self.elements
+        enough = min(max(least_share * self.weights[self.alive].sum(), least), plenty)
+        for largest_share in (1.0, SUSPECT_SHARE):
+            kept = _without(
+                suspects, elements.end, elements.first, elements.last, self.weights, self.alive, largest_share
+            )
+            if self.weights[kept].sum() >= enough:
+                self.alive = kept
+                return
+
+    def _boxes(self, asides: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Asides of prose in the midst of other prose of the same element: boxes of a text, no column beside it."""
+        elements, blocks, sums = self.elements, self.blocks, _sums(self.weights, self.alive)
+        linked = np.concatenate([[0], np.cumsum(blocks.links)])
+        boxes = np.zeros_like(asides)
+        for e in np.nonzero(asides)[0].tolist():
+            above, first, last = max(0, int(elements.parent[e])), elements.first[e], elements.last[e]
+            prose = sums[last] - sums[first]
+            around = min(sums[first] - sums[elements.first[above]], sums[elements.last[above]] - sums[last])
+            boxes[e] = around > 0 and prose > BOX_LINKS * (linked[last] - linked[first])
+        return boxes
+
+    def _drop_related(self) -> None:
+        """Boxes that a heading such as "You may also like" begins, where there was a text before."""
+        elements, blocks = self.elements, self.blocks
+        sums = _sums(self.weights, self.alive)
+        boxes = 0
+        for block in np.nonzero(self.alive & (self.size < HEADING_BYTES))[0].tolist():
+            if not self.alive[block] or boxes == MOST_BOXES or not heads_a_list_of_links(self._text(block)):
+                continue
+            box = int(blocks.owner[block])
+            while (above := int(elements.parent[box])) >= 0 and sums[block] == sums[elements.first[above]]:
+                box = above
+            size = sums[elements.last[box]] - sums[block]
+            leads_on = blocks.links[block : elements.last[box]].any()
+            if leads_on and (size <= SUSPECT_SHARE * sums[-1] or sums[block] > max(SHORT_TEXT, 0.1 * sums[-1])):
+                self.alive[block : elements.last[box]] = False
+                sums = _sums(self.weights, self.alive)
+                boxes += 1
+
+    def region(self) -> int:
+        """The deepest element with most of the prose, or the one that says that it holds the text."""
+        elements, sums = self.elements, _sums(self.weights, self.alive)
+        region = int(_deepest(elements.kind, elements.end, elements.first, elements.last, sums, REGION_SHARE))
+        for mark, share in NAMED_SHARE.items():
+            named = np.nonzero(elements.marks & np.uint32(mark))[0]
+            if not len(named):
+                continue
+            prose = sums[elements.last[named]] - sums[elements.first[named]]
+            best = int(named[prose.argmax()])
+            apart = (named >= elements.end[best]) | (elements.end[named] <= best)
+            if prose.max() >= share * sums[-1] and not (apart & (prose >= RIVAL_SHARE * prose.max())).any():
+                region = best
+        return region
+
+    def of(self, element: int) -> npt.NDArray[np.bool_]:
+        """The blocks that are alive in an element."""
+        inside = np.zeros_like(self.alive)
+        inside[self.elements.first[element] : self.elements.last[element]] = True
+        return inside & self.alive
+
+    def _of_links(self, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Blocks that are links, but for cells of a table and the headings of prose."""
+        heads_prose = np.zeros_like(chosen)
+        blocks = np.nonzero(chosen)[0]
+        is_heading = (self.kinds[blocks[:-1]] & np.uint32(markup.HEADING)) != 0
+        heads_prose[blocks[:-1]] = is_heading & (self.weights[blocks[1:]] >= SHORT_BLOCK)
+        spared = heads_prose | ((self.kinds & np.uint32(markup.CELL)) != 0)
+        of_links: npt.NDArray[np.bool_] = (
+            (self.blocks.links > LINK_BLOCK * self.size) & (self.size < LONG_BLOCK) & ~spared
+        )
+        return of_links
+
+    def lines(self, chosen: npt.NDArray[np.bool_], headings: list[str], with_links: bool = True) -> str:
+        """The text of blocks with trimmed edges; without those that are links unless it is a list of links."""
+        elements, blocks = self.elements, self.blocks
+        if not with_links or blocks.links[chosen].sum() < LINKED_SHARE * self.size[chosen].sum():
+            chosen = chosen & ~self._of_links(chosen)
+        cells: list[list[str]] = []
+        kinds: list[int] = []
+        row = -1
+        for block in np.nonzero(chosen)[0].tolist():
+            owner, kind = int(blocks.owner[block]), int(self.kinds[block])
+            cell = kind & markup.CELL and self.size[block] < LONG_BLOCK
+            if cell and elements.parent[owner] == row:
+                cells[-1].append(self._text(block))
+                continue
+            row = int(elements.parent[owner]) if cell else -1
+            cells.append([self._text(block)])
+            kinds.append(kind)
+        return "\n".join(trimmed(["\t".join(row) for row in cells], kinds, headings))
+
+    def _text(self, block: int) -> str:
+        return self._text_bytes[self.blocks.start[block] : self.blocks.stop[block]].decode("utf-8", "replace")
+
+
+@compiled
+def _prose_weights(size: Any, links: Any, is_heading: Any) -> Any:
+    weights = np.zeros(len(size), np.float64)
+    for b in range(len(size)):
+        if not is_heading[b] and 2 * links[b] <= size[b]:
+            weights[b] = (size[b] - links[b]) * (1.0 if size[b] >= SHORT_BLOCK else SHORT_WEIGHT)
+    return weights
+
+
+@compiled
+def _sums(weights: Any, alive: Any) -> Any:
+    """Prose of the living blocks before each block: an element's is the difference at its ends."""
+    out = np.zeros(len(weights) + 1, np.float64)
+    for b in range(len(weights)):
+        out[b + 1] = out[b] + (weights[b] if alive[b] else 0.0)
+    return out
+
+
+@compiled
+def _without(suspects: Any, end: Any, first: Any, last: Any, weights: Any, alive: Any, largest_share: float) -> Any:
+    """The living blocks outside of those suspects that have no more than a share of the prose."""
+    sums = _sums(weights, alive)
+    kept = alive.copy()
+    e = 0
+    while e < len(suspects):
+        if suspects[e] and sums[last[e]] - sums[first[e]] <= largest_share * sums[-1]:
+            kept[first[e] : last[e]] = False
+            e = end[e]
+        else:
+            e += 1
+    return kept
+
+
+@compiled
+def _holders(chosen: Any, parent: Any) -> Any:
+    """The chosen elements and all that they stand in."""
+    out = chosen.copy()
+    for e in range(len(parent) - 1, 0, -1):
+        if out[e]:
+            out[parent[e]] = True
+    return out
+
+
+@compiled
+def _deepest(kind: Any, end: Any, first: Any, last: Any, sums: Any, share: float) -> int:
+    """From the body down, as long as one child has the share of the prose and is no part of a text, such as a list."""
+    element, child = 0, 1 if sums[-1] > 0 else end[0]
+    while child < end[element]:
+        if sums[last[child]] - sums[first[child]] >= share * sums[-1]:
+            if kind[child] & markup.WHOLE and not kind[child] & markup.CELL:
+                break
+            element, child = child, child + 1
+        else:
+            child = end[child]
+    return element

@@ -1,0 +1,212 @@
+"""Tags and text of a page as lexbor writes it down again: every tag closed, every attribute quoted, five entities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.compiled import compiled
+from tasks.extract import patterns
+
+# What a tag is.
+(
+    BLOCK, VOID, SKIPPED, LINK, BREAK, PRE, CELL, HEADING, ITEM, BOILER, MAIN, FIGCAPTION, ASIDE, SECTION, WHOLE, CLOSING,
+) = (1 << n for n in range(16))  # fmt: skip
+
+_KINDS: dict[int, str] = {
+    BLOCK: "address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure footer "
+    "form h1 h2 h3 h4 h5 h6 header hgroup hr legend li main menu nav ol optgroup p pre section summary table tbody td tfoot th thead tr ul",
+    VOID: "area base basefont bgsound br col embed frame hr img input keygen link meta param source track wbr",
+    SKIPPED: "button select textarea option datalist object",
+    LINK: "a",
+    BREAK: "br",
+    PRE: "pre",
+    CELL: "td th",
+    HEADING: "h1 h2 h3 h4 h5 h6 summary",
+    ITEM: "li dd dt",
+    BOILER: "nav footer dialog menu",
+    MAIN: "main article",
+    FIGCAPTION: "figcaption",
+    ASIDE: "aside",
+    SECTION: "section",
+    WHOLE: "p ul ol dl menu li dd dt td th tr tbody table pre blockquote details",  # a text does not go on inside of one alone
+}
+# What has no text, or text that nobody sees: taken out before a page is written down.
+WITHOUT_TEXT = [
+    "script", "style", "noscript", "iframe", "template", "svg", "noembed", "noframes", "xmp", "plaintext", "canvas", "video", "audio", "map",
+]  # fmt: skip
+# Attributes whose values are read, and what their values begin with for the automaton. The first two are names.
+_ATTRIBUTES = {
+    "class": "", "id": "", "role": "role=", "itemprop": "itemprop=", "itemtype": "itemtype=", "style": "style=", "hidden": "hidden=",
+    "aria-hidden": "aria-hidden=",
+}  # fmt: skip
+_ID = 1
+MOST_WORDS = 4  # longer names are titles made into ids: they say what a text is about
+JOINT = patterns.JOINT
+_LESS, _MORE, _QUOTE, _AMPERSAND, _SLASH, _BANG, _DASH, _EQUALS, _SPACE, _SEMICOLON = (
+    ord(sign) for sign in "<>\"&/!-= ;"
+)  # fmt: skip
+_BASE = 257
+
+
+def _key(name: str) -> int:
+    key = 0
+    for byte in name.encode():
+        key = (key * _BASE + byte) % (1 << 64)
+    return key
+
+
+def _tags() -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]:
+    kinds: dict[str, int] = {}
+    for kind, names in _KINDS.items():
+        for name in names.split():
+            kinds[name] = kinds.get(name, 0) | kind
+    ordered = sorted((_key(name), kind) for name, kind in kinds.items())
+    return np.array([key for key, _ in ordered], np.uint64), np.array([kind for _, kind in ordered], np.uint32)
+
+
+def _attribute_states() -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int32]]:
+    """The key of each attribute's name, and the automaton's state where its values begin."""
+    keys, states = [], []
+    for name, prefix in _ATTRIBUTES.items():
+        state = 0
+        for symbol in prefix:
+            state = int(patterns.FOLLOW[state, patterns.SYMBOLS.index(symbol)])
+        keys.append(_key(name))
+        states.append(state)
+    return np.array(keys, np.uint64), np.array(states, np.int32)
+
+
+_TAG_KEYS, _TAG_KINDS = _tags()
+_ATTRIBUTE_KEYS, _ATTRIBUTE_STATES = _attribute_states()
+_HREF = _key("href")
+_SYMBOL_OF, _FOLLOW, _NAME_MARKS = patterns.SYMBOL_OF, patterns.FOLLOW, patterns.MARKS
+
+
+@compiled
+def read_text(source: Any, at: int) -> Any:
+    """The byte of text at a place (0 for what nobody sees, 32 for a space of any kind), and where the next is."""
+    size, byte = len(source), source[at]
+    if byte == _AMPERSAND:  # amp, lt, gt, nbsp, quot: the entities that are written
+        after = source[at + 1] if at + 1 < size else 0
+        if after == ord("a"):
+            return np.uint8(_AMPERSAND), at + 5
+        if after == ord("l"):
+            return np.uint8(_LESS), at + 4
+        if after == ord("g"):
+            return np.uint8(_MORE), at + 4
+        return np.uint8(_SPACE if after == ord("n") else _QUOTE), at + 6
+    if byte == 0xC2 and at + 1 < size:
+        if source[at + 1] == 0xA0:  # no-break space
+            return np.uint8(_SPACE), at + 2
+        if source[at + 1] == 0xAD:  # soft hyphen
+            return np.uint8(0), at + 2
+    elif at + 2 < size and byte >= 0xE2:
+        following = source[at + 1], source[at + 2]
+        if (byte == 0xE2 and following == (0x80, 0x8B)) or (byte == 0xEF and following == (0xBB, 0xBF)):
+            return np.uint8(0), at + 3  # zero-width space, byte-order mark
+    return (np.uint8(_SPACE) if byte < _SPACE and byte != ord("\n") else byte), at + 1
+
+
+@compiled
+def is_tag(source: Any, at: int) -> bool:
+    """Whether a < begins a tag, and not a comment, declaration or instruction."""
+    following = source[at + 1] if at + 1 < len(source) else 0
+    return bool(following != _BANG and following != ord("?"))
+
+
+@compiled
+def skip_comment(source: Any, at: int) -> int:
+    """Where what is no tag ends."""
+    size = len(source)
+    if at + 3 < size and source[at + 1] == _BANG and source[at + 2] == _DASH and source[at + 3] == _DASH:
+        at += 4
+        while at < size and not (source[at] == _MORE and source[at - 1] == _DASH and source[at - 2] == _DASH):
+            at += 1
+    else:
+        while at < size and source[at] != _MORE:
+            at += 1
+    return at + 1
+
+
+@compiled
+def read_tag(source: Any, at: int) -> Any:
+    """What the tag at a < is, what its names mark it as, and where it ends."""
+    size = len(source)
+    at += 1
+    closing = at < size and source[at] == _SLASH
+    at += 1 if closing else 0
+    key = np.uint64(0)
+    while at < size and source[at] != _SPACE and source[at] != _MORE:
+        key = key * np.uint64(_BASE) + np.uint64(source[at])
+        at += 1
+    found = np.searchsorted(_TAG_KEYS, key)
+    kind = _TAG_KINDS[found] if found < len(_TAG_KEYS) and _TAG_KEYS[found] == key else np.uint32(0)
+    marks, has_address = np.uint32(0), False
+    while at < size and source[at] != _MORE:
+        at, said, is_address = _read_attribute(source, at + 1, kind)
+        marks |= said
+        has_address |= is_address
+    if closing:
+        kind |= np.uint32(CLOSING)
+    elif kind & LINK and not has_address:
+        kind ^= np.uint32(LINK)
+    elif not kind & BLOCK and marks & patterns.HIDDEN:
+        kind |= np.uint32(SKIPPED)
+    return kind, marks, at + 1
+
+
+@compiled
+def _read_attribute(source: Any, at: int, kind: Any) -> Any:
+    """Where an attribute ends, what its value marks the element as, and whether it is a link's address."""
+    size = len(source)
+    name = np.uint64(0)
+    while at < size and source[at] != _MORE and source[at] != _SPACE and not (source[at] == _EQUALS and name):
+        name = name * np.uint64(_BASE) + np.uint64(source[at])
+        at += 1
+    if at + 1 >= size or source[at] != _EQUALS:
+        return at, np.uint32(0), False
+    at += 2  # the sign and the quotation mark
+    for n in range(len(_ATTRIBUTE_KEYS)):
+        if _ATTRIBUTE_KEYS[n] == name and not (
+            n == _ID and kind & (SECTION | HEADING | ITEM)
+        ):  # those are made of titles
+            at, marks = _read_names(source, at, _ATTRIBUTE_STATES[n], n <= _ID)
+            return at + 1, marks, False
+    while at < size and source[at] != _QUOTE:
+        at += 1
+    return at + 1, np.uint32(0), name == np.uint64(_HREF)
+
+
+@compiled
+def _read_names(source: Any, at: int, begin: int, is_name: bool) -> Any:
+    """Where an attribute's value ends, and what it says: the automaton over each of its words, joints between their parts."""
+    marks = np.uint32(0)
+    state = _FOLLOW[begin, JOINT]
+    said, words, joined, lower = _NAME_MARKS[state], 0, True, False
+    while True:
+        at_end = at >= len(source) or source[at] == _QUOTE
+        if at_end or (is_name and source[at] <= _SPACE) or source[at] == _SEMICOLON:
+            if not joined:
+                said |= _NAME_MARKS[_FOLLOW[state, JOINT]]
+            if not is_name or (words <= MOST_WORDS and not said & patterns.NEGATED):
+                marks |= said
+            if at_end:
+                return at, marks
+            state = _FOLLOW[begin, JOINT]
+            said, words, joined, lower = _NAME_MARKS[state], 0, True, False
+            at += 1
+            continue
+        symbol = _SYMBOL_OF[source[at]]
+        if lower and not joined and ord("A") <= source[at] <= ord("Z"):
+            state, joined = _FOLLOW[state, JOINT], True
+            said |= _NAME_MARKS[state]
+        lower = ord("a") <= source[at] <= ord("z")
+        at += 1
+        if symbol != patterns.OTHER and not (symbol == JOINT and joined):
+            words += 1 if joined else 0
+            joined = symbol == JOINT
+            state = _FOLLOW[state, symbol]
+            said |= _NAME_MARKS[state]

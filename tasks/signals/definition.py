@@ -1,0 +1,16 @@
+"""What a signal is: the definition that stands beside its column, in the schema and in the documentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Signal:
+    """The definition of one column of the signals table. A new meaning is a new version."""
+
+    name: str
+    unit: str
+    meaning: str
+    source: str
+    version: int = 1

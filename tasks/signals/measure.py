@@ -1,0 +1,80 @@
+"""All signals that are a function of a text alone, measured a column of texts at a time over its own buffers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.compiled import compiled
+from tasks.signals import c4, fineweb, gopher, redpajama, refinedweb
+from tasks.signals.anatomy import join_paragraphs, mixed, room_for, take_apart
+from tasks.signals.characters import characters
+from tasks.signals.definition import Signal
+
+GROUPS: tuple[tuple[Signal, ...], ...] = (
+    gopher.QUALITY, gopher.REPETITION, c4.SIGNALS, fineweb.SIGNALS, refinedweb.SIGNALS, redpajama.SIGNALS,
+)  # fmt: skip
+SIGNALS = tuple(signal for group in GROUPS for signal in group)
+_AT = tuple(int(end) for end in np.cumsum([0, *(len(group) for group in GROUPS)]))
+
+
+def word_name(word: str) -> np.uint64:
+    """The name of a word as ``take_apart`` gives it."""
+    name = np.uint64(0)
+    for character in word:
+        name = np.uint64(mixed(name, ord(character)))
+    return name
+
+
+def buffers(texts: pa.Array | pa.ChunkedArray) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """The bytes of a column of texts, and where each begins; the last offset is where they end. A null is empty."""
+    if isinstance(texts, pa.ChunkedArray):
+        texts = texts.combine_chunks()
+    texts = pc.fill_null(texts, "").cast(pa.large_string())
+    if not len(texts):
+        return np.empty(0, np.uint8), np.zeros(1, np.int64)
+    _, offsets, data = texts.buffers()
+    begins = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    return np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8), begins
+
+
+def measured(texts: pa.Array | pa.ChunkedArray) -> dict[str, npt.NDArray[np.float64]]:
+    """Signal -> its value for each text."""
+    data, offsets = buffers(texts)
+    out = np.zeros((len(offsets) - 1, len(SIGNALS)))
+    if len(out):
+        tables = characters()
+        names = (names_of(gopher.STOP_WORDS), names_of(refinedweb.COUNTED))
+        _measure(data, offsets, tables.properties, tables.lower, *names, room_for(int(np.diff(offsets).max())), out)
+    return {signal.name: out[:, column] for column, signal in enumerate(SIGNALS)}
+
+
+def names_of(words: tuple[str, ...]) -> npt.NDArray[np.uint64]:
+    """The names of words, in their order."""
+    return np.array([word_name(word) for word in words], np.uint64)
+
+
+@compiled
+def _measure(
+    data: Any, offsets: Any, properties: Any, lower: Any, stop_words: Any, counted: Any, room: Any, out: Any
+) -> None:
+    words, lines, paragraphs, grams = room
+    flags = np.zeros(len(lines.start), np.uint16)
+    for text in range(len(offsets) - 1):
+        n_words, n_lines, totals = take_apart(data, offsets[text], offsets[text + 1], properties, lower, words, lines)
+        n_paragraphs = join_paragraphs(data, lines, n_lines, paragraphs)
+        row = out[text]
+        gopher.quality(data, properties, stop_words, words, n_words, lines, n_lines, row[_AT[0] : _AT[1]])
+        gopher.repetition(
+            totals.length, words, n_words, lines, n_lines, paragraphs, n_paragraphs, grams, row[_AT[1] : _AT[2]]
+        )
+        c4.lines_and_pages(data, properties, words, lines, n_lines, flags, row[_AT[2] : _AT[3]])
+        fineweb.custom(data, properties, lines, n_lines, n_words, totals, grams.keys, row[_AT[3] : _AT[4]])
+        refinedweb.leftovers(data, properties, counted, words, n_words, lines, n_lines, flags, row[_AT[4] : _AT[5]])
+        redpajama.natural_language(
+            data, properties, stop_words, words, n_words, lines, n_lines, totals, grams, row[_AT[5] : _AT[6]]
+        )
