@@ -21,40 +21,6 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _BAD, _BAD_SHARE = "\ufffd", 0.02  # characters that an encoding could not read, and the share that is put up with
-MAX_DEPTH, MAX_ATTRIBUTES = (
-    5_000,
-    5_000,
-)  # of elements in one another, and of one element: beyond any page that was written
-_TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
-_LONG_TAG = re.compile(r"<[a-zA-Z][^<>]{20000,}")
-_NEVER_CLOSED = frozenset(
-    [
-        "area",
-        "base",
-        "br",
-        "col",
-        "dd",
-        "dt",
-        "embed",
-        "hr",
-        "img",
-        "input",
-        "li",
-        "link",
-        "meta",
-        "option",
-        "p",
-        "param",
-        "source",
-        "td",
-        "tfoot",
-        "th",
-        "thead",
-        "tr",
-        "track",
-        "wbr",
-    ]
-)
 _SUPERSETS = {
     "ascii": "cp1252",
     "iso8859-1": "cp1252",
@@ -123,23 +89,6 @@ def decode(body: bytes, content_type: str) -> str:
         if encoding is not None and (text := body.decode(encoding, "replace")).count(_BAD) <= _BAD_SHARE * len(text):
             return text
     return body.decode("cp1252", "replace")
-
-
-def is_bottomless(html: str) -> bool:
-    """Whether elements lie so deep in one another, or have so many attributes, that parsers take minutes: their time is quadratic."""
-    if html.count("=") > MAX_ATTRIBUTES and any(
-        tag.group().count("=") > MAX_ATTRIBUTES for tag in _LONG_TAG.finditer(html)
-    ):
-        return True
-    if html.count("<") <= MAX_DEPTH:
-        return False
-    depth = 0
-    for tag in _TAG.finditer(html):
-        if tag.group(2).lower() not in _NEVER_CLOSED:
-            depth = max(0, depth - 1) if tag.group(1) else depth + 1
-            if depth > MAX_DEPTH:
-                return True
-    return False
 
 
 def declared_charset(content_type: str) -> str:

@@ -6,7 +6,7 @@ import string
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser
 
@@ -95,6 +95,7 @@ def pages(draw: st.DrawFn, depth: int = 4) -> str:
     return "".join(pieces)
 
 
+@settings(deadline=None)  # the first call compiles
 @given(pages())
 def test_the_arrays_of_a_page_hold_the_text_that_the_parser_sees(body: str) -> None:
     tree = LexborHTMLParser(f"<html><body>{body}</body></html>")
@@ -105,6 +106,7 @@ def test_the_arrays_of_a_page_hold_the_text_that_the_parser_sees(body: str) -> N
     assert read == seen if not hidden else len(read) <= len(seen)
 
 
+@settings(deadline=None)  # the first call compiles
 @given(pages())
 def test_a_page_with_text_that_can_be_seen_never_comes_out_empty(body: str) -> None:
     tree = LexborHTMLParser(f"<html><body>{body}</body></html>")
@@ -112,6 +114,7 @@ def test_a_page_with_text_that_can_be_seen_never_comes_out_empty(body: str) -> N
     assert bool(text_of(f"<html><body>{body}</body></html>")) == bool(page.text)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_any_string_is_a_page(html: str) -> None:
     read_page(html, URL)

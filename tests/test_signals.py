@@ -7,7 +7,7 @@ from random import Random
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.signals import stage
@@ -77,6 +77,7 @@ def test_language_reads_the_whole_text() -> None:
     assert measure("This first line is English.\n" + german)["language"] == "de"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_has_every_signal_as_a_number(text: str) -> None:
     found = measure(text)
@@ -84,6 +85,7 @@ def test_any_text_has_every_signal_as_a_number(text: str) -> None:
     assert all(isinstance(value, float | int) and value == value for name, value in found.items() if name != "language")
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=80), min_size=1, max_size=5))
 def test_a_text_is_measured_alike_alone_and_in_any_column(texts: list[str]) -> None:
     together = stage.measure(pa.array([None, *texts]).slice(1))

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 
 import xxhash
 from lxml import etree
-from selectolax.lexbor import LexborHTMLParser
 
-from tasks.http import BodyRefused, decode, decoded_body, is_bottomless
+from tasks.http import BodyRefused, decode, decoded_body
+from tasks.parsing import parse
 from tasks.urls import canonical_url, without_session
 
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
@@ -77,9 +77,7 @@ def exact_fingerprint(text: str) -> int:
 
 
 def _read_html(html: str, url: str, feeds: bool) -> PageFacts:
-    if is_bottomless(html):
-        raise ValueError("its elements are nested without end")
-    tree = LexborHTMLParser(html)
+    tree = parse(html)
     facts = PageFacts()
     base, hrefs = url, []
     for node in tree.css("base[href], meta[name], meta[http-equiv], link[href], a[href], area[href]"):

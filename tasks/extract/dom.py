@@ -20,13 +20,14 @@ from tasks.extract.markup import (
     PRE,
     SKIPPED,
     VOID,
+    is_plain,
     is_tag,
     read_tag,
     read_text,
     skip_comment,
 )
 
-_SPACE, _NEWLINE, _LESS, _AMPERSAND, _PLAIN = 32, 10, 60, 38, 0x80
+_SPACE, _NEWLINE, _LESS = 32, 10, 60
 
 
 class Elements(NamedTuple):
@@ -61,10 +62,10 @@ class Page(NamedTuple):
 def flatten(body: str) -> Page:
     """The arrays of a body as lexbor serialises it."""
     source = np.frombuffer(body.encode("utf-8", "replace"), np.uint8)
-    most = int(np.count_nonzero(source == _LESS)) + 2
-    flags, places = [np.zeros(most, np.uint32) for _ in range(2)], [np.zeros(most, np.int32) for _ in range(5)]
-    elements = Elements(flags[0], flags[1], *places)
-    blocks = Blocks(*(np.zeros(most, np.int32) for _ in range(4)))
+    columns = np.zeros((len(Elements._fields) + len(Blocks._fields), body.count("<") + 2), np.int32)
+    kind, marks, *places = columns[: len(Elements._fields)]
+    elements = Elements(kind.view(np.uint32), marks.view(np.uint32), *places)
+    blocks = Blocks(*columns[len(Elements._fields) :])
     text = np.empty(len(source) + 1, np.uint8)
     size, n_elements, n_blocks = _scan(source, text, elements, blocks)
     return Page(
@@ -85,9 +86,13 @@ def _scan(  # noqa: PLR0912, PLR0915 (one loop over the source, whose state woul
     at = 0
     while at < len(source):
         if source[at] != _LESS:
-            byte = source[at]
-            if _SPACE < byte < _PLAIN and byte != _AMPERSAND:
-                at += 1
+            if source[at] <= _SPACE:
+                byte, at = _white(source[at]), at + 1
+                if not in_pre:
+                    space = True
+                    while at < len(source) and source[at] <= _SPACE:
+                        at += 1
+                    continue
             else:
                 byte, at = read_text(source, at)
             if skipped >= 0 or byte == 0:
@@ -104,8 +109,12 @@ def _scan(  # noqa: PLR0912, PLR0915 (one loop over the source, whose state woul
                 out += 1
             space = False
             text[out] = byte
+            run = out
             out += 1
-            links += 1 if in_link else 0
+            while at < len(source) and is_plain(source[at]):
+                text[out] = source[at]
+                out, at = out + 1, at + 1
+            links += out - run if in_link else 0
             continue
         if not is_tag(source, at):
             at = skip_comment(source, at)
@@ -141,6 +150,12 @@ def _scan(  # noqa: PLR0912, PLR0915 (one loop over the source, whose state woul
     while here >= 0:
         here = _leave(elements, here, n_elements, n_blocks)
     return out, n_elements, n_blocks
+
+
+@compiled
+def _white(byte: Any) -> Any:
+    """White space is a newline or a space."""
+    return np.uint8(_NEWLINE if byte == _NEWLINE else _SPACE)
 
 
 @compiled

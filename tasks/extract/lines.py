@@ -41,7 +41,7 @@ _WORD = re.compile(r"\w+")
 
 
 def _any_of(*words: str, begin: str = r"^\W*(?:", end: str = ")") -> re.Pattern[str]:
-    return re.compile(begin + "|".join(words) + end, re.IGNORECASE)
+    return re.compile(begin + "|".join(words) + end)  # for lines in lower case: twice as fast as one for any
 
 
 _BYLINE = _any_of(
@@ -72,7 +72,7 @@ _JUNK = _any_of(
 
 def heads_a_list_of_links(line: str) -> bool:
     """Whether a short line announces what else there is to read, or what readers said."""
-    return _RELATED.match(line) is not None
+    return _RELATED.match(line.lower()) is not None
 
 
 def trimmed(lines: list[str], kinds: list[int], headings: Iterable[str]) -> list[str]:
@@ -82,7 +82,7 @@ def trimmed(lines: list[str], kinds: list[int], headings: Iterable[str]) -> list
     """
     prose = [not kind & markup.HEADING and _is_prose(line) for line, kind in zip(lines, kinds, strict=True)]
     kept = [
-        len(line) > JUNK_LINE or _JUNK.match(line) is None or bool(kind & markup.HEADING and follows)
+        len(line) > JUNK_LINE or _JUNK.match(line.lower()) is None or bool(kind & markup.HEADING and follows)
         for line, kind, follows in zip(lines, kinds, [*prose[1:], False], strict=False)
     ]
     places = [i for i, is_prose in enumerate(prose) if is_prose and kept[i]]
@@ -104,7 +104,7 @@ def _is_head_matter(line: str, kind: int, titles: set[str]) -> bool:
         return True
     if kind & (markup.ITEM | markup.CELL | markup.PRE):
         return False
-    return _is_address(line) or (len(line) < PROSE_LINE and bool(_DATE.search(line) or _BYLINE.match(line)))
+    return _is_address(line) or (len(line) < PROSE_LINE and bool(_DATE.search(line) or _BYLINE.match(line.lower())))
 
 
 def _is_crumb(line: str, kind: int) -> bool:

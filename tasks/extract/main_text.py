@@ -40,14 +40,18 @@ def main_text(tree: LexborHTMLParser) -> str:
     """The main text of a parsed page, a line for each block; the tree loses what has no text."""
     if tree.body is None:
         return ""
-    headings = [heading.text() for heading in tree.css("h1, title")]
-    for formula in tree.css("math"):
-        formula.replace_with(f" {_as_tex(formula)} ")
     tree.strip_tags(markup.WITHOUT_TEXT)
-    page = dom.flatten(tree.body.html or "")
+    body = tree.body.html or ""
+    if "<math" in body:
+        for formula in tree.body.css("math"):
+            formula.replace_with(f" {_as_tex(formula)} ")
+        body = tree.body.html or ""
+    page = dom.flatten(body)
     if not len(page.blocks.start):
         return ""
     draft = _Draft(page)
+    title = tree.head.css_first("title") if tree.head is not None else None
+    headings = [*draft.headings(), title.text() if title is not None else ""]
     draft.drop_boilerplate()
     region = draft.region()
     text = draft.lines(draft.of(region), headings)
@@ -104,17 +108,19 @@ class _Draft:
         self, suspects: npt.NDArray[np.bool_], least_share: float, least: float = 0.0, plenty: float = np.inf
     ) -> None:
         """Suspects go where enough prose remains without them, else the smaller ones of them, else none."""
-        if not suspects.any():
-            return
-        elements = self.elements
-        enough = min(max(least_share * self.weights[self.alive].sum(), least), plenty)
-        for largest_share in (1.0, SUSPECT_SHARE):
-            kept = _without(
-                suspects, elements.end, elements.first, elements.last, self.weights, self.alive, largest_share
+        if suspects.any():
+            elements = self.elements
+            self.alive = _dropped(
+                suspects,
+                elements.end,
+                elements.first,
+                elements.last,
+                self.weights,
+                self.alive,
+                least_share,
+                least,
+                plenty,
             )
-            if self.weights[kept].sum() >= enough:
-                self.alive = kept
-                return
 
     def _boxes(self, asides: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Asides of prose in the midst of other prose of the same element: boxes of a text, no column beside it."""
@@ -133,7 +139,8 @@ class _Draft:
         elements, blocks = self.elements, self.blocks
         sums = _sums(self.weights, self.alive)
         boxes = 0
-        for block in np.nonzero(self.alive & (self.size < HEADING_BYTES))[0].tolist():
+        announces = self.alive & (self.size < HEADING_BYTES) & (2 * blocks.links < self.size)
+        for block in np.nonzero(announces)[0].tolist():
             if not self.alive[block] or boxes == MOST_BOXES or not heads_a_list_of_links(self._text(block)):
                 continue
             box = int(blocks.owner[block])
@@ -145,6 +152,10 @@ class _Draft:
                 self.alive[block : elements.last[box]] = False
                 sums = _sums(self.weights, self.alive)
                 boxes += 1
+
+    def headings(self) -> list[str]:
+        """What the page's first-level headings say."""
+        return [self._text(block) for block in np.nonzero(self.kinds & np.uint32(markup.TITLE))[0].tolist()]
 
     def region(self) -> int:
         """The deepest element with most of the prose, or the one that says that it holds the text."""
@@ -221,18 +232,32 @@ def _sums(weights: Any, alive: Any) -> Any:
 
 
 @compiled
-def _without(suspects: Any, end: Any, first: Any, last: Any, weights: Any, alive: Any, largest_share: float) -> Any:
-    """The living blocks outside of those suspects that have no more than a share of the prose."""
+def _dropped(
+    suspects: Any,
+    end: Any,
+    first: Any,
+    last: Any,
+    weights: Any,
+    alive: Any,
+    least_share: float,
+    least: float,
+    plenty: float,
+) -> Any:
+    """The living blocks without suspects: without all where enough prose is left, else without the smaller ones, else all."""
     sums = _sums(weights, alive)
-    kept = alive.copy()
-    e = 0
-    while e < len(suspects):
-        if suspects[e] and sums[last[e]] - sums[first[e]] <= largest_share * sums[-1]:
-            kept[first[e] : last[e]] = False
-            e = end[e]
-        else:
-            e += 1
-    return kept
+    enough = min(max(least_share * sums[-1], least), plenty)
+    for largest_share in (1.0, SUSPECT_SHARE):
+        kept = alive.copy()
+        e = 0
+        while e < len(suspects):
+            if suspects[e] and sums[last[e]] - sums[first[e]] <= largest_share * sums[-1]:
+                kept[first[e] : last[e]] = False
+                e = end[e]
+            else:
+                e += 1
+        if _sums(weights, kept)[-1] >= enough:
+            return kept
+    return alive
 
 
 @compiled

@@ -12,18 +12,19 @@ from tasks.extract import patterns
 
 # What a tag is.
 (
-    BLOCK, VOID, SKIPPED, LINK, BREAK, PRE, CELL, HEADING, ITEM, BOILER, MAIN, FIGCAPTION, ASIDE, SECTION, WHOLE, CLOSING,
-) = (1 << n for n in range(16))  # fmt: skip
+    BLOCK, VOID, SKIPPED, LINK, BREAK, PRE, CELL, HEADING, ITEM, BOILER, MAIN, FIGCAPTION, ASIDE, SECTION, WHOLE, TITLE, CLOSING,
+) = (1 << n for n in range(17))  # fmt: skip
 
 _KINDS: dict[int, str] = {
     BLOCK: "address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure footer "
     "form h1 h2 h3 h4 h5 h6 header hgroup hr legend li main menu nav ol optgroup p pre section summary table tbody td tfoot th thead tr ul",
     VOID: "area base basefont bgsound br col embed frame hr img input keygen link meta param source track wbr",
-    SKIPPED: "button select textarea option datalist object",
+    SKIPPED: "button select textarea option datalist object canvas video audio map",
     LINK: "a",
     BREAK: "br",
     PRE: "pre",
     CELL: "td th",
+    TITLE: "h1",
     HEADING: "h1 h2 h3 h4 h5 h6 summary",
     ITEM: "li dd dt",
     BOILER: "nav footer dialog menu",
@@ -35,7 +36,7 @@ _KINDS: dict[int, str] = {
 }
 # What has no text, or text that nobody sees: taken out before a page is written down.
 WITHOUT_TEXT = [
-    "script", "style", "noscript", "iframe", "template", "svg", "noembed", "noframes", "xmp", "plaintext", "canvas", "video", "audio", "map",
+    "script", "style", "noscript", "iframe", "template", "svg", "noembed", "noframes", "xmp", "plaintext",
 ]  # fmt: skip
 # Attributes whose values are read, and what their values begin with for the automaton. The first two are names.
 _ATTRIBUTES = {
@@ -80,6 +81,10 @@ def _attribute_states() -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int32]]:
 
 
 _TAG_KEYS, _TAG_KINDS = _tags()
+# A slot for each tag alone: the fewest slots, from 1,000 on, among which no two tags meet.
+_TAG_SLOTS = next(slots for slots in range(1_000, 100_000) if len(set((_TAG_KEYS % slots).tolist())) == len(_TAG_KEYS))
+_TAG_PLACES = np.zeros(_TAG_SLOTS, np.int64)
+_TAG_PLACES[_TAG_KEYS % _TAG_SLOTS] = np.arange(len(_TAG_KEYS))
 _ATTRIBUTE_KEYS, _ATTRIBUTE_STATES = _attribute_states()
 _HREF = _key("href")
 _SYMBOL_OF, _FOLLOW, _NAME_MARKS = patterns.SYMBOL_OF, patterns.FOLLOW, patterns.MARKS
@@ -107,7 +112,13 @@ def read_text(source: Any, at: int) -> Any:
         following = source[at + 1], source[at + 2]
         if (byte == 0xE2 and following == (0x80, 0x8B)) or (byte == 0xEF and following == (0xBB, 0xBF)):
             return np.uint8(0), at + 3  # zero-width space, byte-order mark
-    return (np.uint8(_SPACE) if byte < _SPACE and byte != ord("\n") else byte), at + 1
+    return byte, at + 1
+
+
+@compiled
+def is_plain(byte: Any) -> bool:
+    """Whether a byte is text as it stands: no white space, markup, entity, or part of a longer character."""
+    return bool(_SPACE < byte < 0x80 and byte != _LESS and byte != _AMPERSAND)  # noqa: PLR1714
 
 
 @compiled
@@ -142,8 +153,8 @@ def read_tag(source: Any, at: int) -> Any:
     while at < size and source[at] != _SPACE and source[at] != _MORE:
         key = key * np.uint64(_BASE) + np.uint64(source[at])
         at += 1
-    found = np.searchsorted(_TAG_KEYS, key)
-    kind = _TAG_KINDS[found] if found < len(_TAG_KEYS) and _TAG_KEYS[found] == key else np.uint32(0)
+    place = _TAG_PLACES[key % np.uint64(_TAG_SLOTS)]
+    kind = _TAG_KINDS[place] if _TAG_KEYS[place] == key else np.uint32(0)
     marks, has_address = np.uint32(0), False
     while at < size and source[at] != _MORE:
         at, said, is_address = _read_attribute(source, at + 1, kind)

@@ -14,17 +14,11 @@ from selectolax.lexbor import LexborHTMLParser
 from tasks.urls import canonical_url
 
 EARLIEST_YEAR, LATEST_YEAR = 1990, 2100  # a bound by the clock would make the answer depend on when it is asked
-# Where pages state when they were published, best first; JSON-LD comes after the first.
+# Names under which pages state in their heads when they were published, best first; JSON-LD comes after the first two.
 _DATES = (
-    'meta[property="article:published_time"], meta[itemprop="datePublished"]',
-    '[itemprop="datePublished"]',
-    'meta[name="parsely-pub-date"], meta[name="sailthru.date"], meta[name="pubdate"], meta[name="publishdate"]',
-    'meta[name="date" i], meta[name="dc.date" i], meta[name="dc.date.issued" i], meta[name="dcterms.created" i]',
-    'meta[property="og:published_time"], meta[name="article:published_time"], meta[name="publication_date"]',
-    "time[pubdate]",
-    "article time[datetime]",
-    "time[datetime]",
-)
+    "article:published_time", "datepublished", "og:published_time", "parsely-pub-date", "sailthru.date", "pubdate", "publishdate", "date", "dc.date",
+    "dc.date.issued", "dcterms.created", "publication_date",
+)  # fmt: skip
 _ADDRESS_DATE = re.compile(r"/((?:19|20)\d\d)[/-](\d\d)[/-](\d\d)(?=[/-]|$)")
 _ISO_DATE = re.compile(r"\s*(\d{4})[-/]?(\d\d)[-/]?(\d\d)(?!\d)")
 _LANGUAGE = re.compile(r"\s*([A-Za-z]{2,3})(?:[-_]|\s*$)")
@@ -41,57 +35,61 @@ class Metadata(NamedTuple):
 
 def metadata_of(tree: LexborHTMLParser, url: str) -> Metadata:
     """Reads a parsed page that was fetched from ``url``."""
-    return Metadata(_title(tree), _published(tree, url), _language(tree), _canonical(tree, url))
+    if tree.head is None:
+        return Metadata()
+    stated: dict[str, list[str]] = {}
+    for meta in tree.head.css("meta[content]"):
+        attributes = meta.attributes
+        for kind in ("property", "name", "itemprop", "http-equiv"):
+            name = attributes.get(kind)
+            if name:
+                stated.setdefault(name.lower(), []).append((attributes["content"] or "").strip())
+    return Metadata(_title(tree, stated), _published(tree, stated, url), _language(tree, stated), _canonical(tree, url))
 
 
-def _attribute(tree: LexborHTMLParser, selector: str, name: str) -> str:
-    found = tree.css_first(selector)
-    return (found.attributes.get(name) or "").strip() if found is not None else ""
+def _first(stated: dict[str, list[str]], name: str) -> str:
+    return next(filter(None, stated.get(name, ())), "")
 
 
-def _title(tree: LexborHTMLParser) -> str | None:
+def _title(tree: LexborHTMLParser, stated: dict[str, list[str]]) -> str | None:
     """The title that is meant for readers: without the site's name, where the page says it alone somewhere."""
-    whole = tree.css_first("head title")
+    whole = tree.head.css_first("title") if tree.head is not None else None
     title = " ".join(whole.text().split()) if whole is not None else ""
-    candidates = [_attribute(tree, 'meta[property="og:title"]', "content")]
-    candidates += [" ".join(heading.text().split()) for heading in tree.css("h1")[:3]]
+    candidates = [_first(stated, "og:title"), *(" ".join(heading.text().split()) for heading in tree.css("h1")[:3])]
     candidates = [candidate for candidate in candidates if candidate]
     within = [candidate for candidate in candidates if candidate in title and 2 * len(candidate) >= len(title)]
     return max(within, key=len, default=None) or title or next(iter(candidates), None)
 
 
-def _published(tree: LexborHTMLParser, url: str) -> str | None:
-    in_address = _ADDRESS_DATE.search(url)
-    claims = [*_claimed_dates(tree), "-".join(in_address.groups()) if in_address else ""]
-    return next(filter(None, map(iso_date, claims)), None)
+def _published(tree: LexborHTMLParser, stated: dict[str, list[str]], url: str) -> str | None:
+    return next(filter(None, map(iso_date, _claimed_dates(tree, stated, url))), None)
 
 
-def _claimed_dates(tree: LexborHTMLParser) -> Iterator[str]:
-    for selector in _DATES[:1]:
-        yield from _dates_at(tree, selector)
+def _claimed_dates(tree: LexborHTMLParser, stated: dict[str, list[str]], url: str) -> Iterator[str]:
+    for name in _DATES[:2]:
+        yield from stated.get(name, ())
     for script in tree.css('script[type^="application/ld+json"]'):
         try:
-            yield from _stated(json.loads(script.text() or ""))
+            yield from _stated_in(json.loads(script.text() or ""))
         except (ValueError, RecursionError):
             continue
-    for selector in _DATES[1:]:
-        yield from _dates_at(tree, selector)
+    for name in _DATES[2:]:
+        yield from stated.get(name, ())
+    for found in tree.css('[itemprop="datePublished"], time[datetime]'):
+        yield from filter(None, (found.attributes.get("content"), found.attributes.get("datetime")))
+    in_address = _ADDRESS_DATE.search(url)
+    if in_address:
+        yield "-".join(in_address.groups())
 
 
-def _dates_at(tree: LexborHTMLParser, selector: str) -> Iterator[str]:
-    for found in tree.css(selector):
-        for attribute in ("content", "datetime"):
-            yield (found.attributes.get(attribute) or "").strip()
-
-
-def _stated(data: Any) -> Iterator[str]:
+def _stated_in(data: Any) -> Iterator[str]:
     """The datePublished of a page's own things in JSON-LD, not of what belongs to them, such as comments."""
     for thing in data if isinstance(data, list) else [data]:
         if isinstance(thing, dict):
-            date_stated = thing.get("datePublished")
-            if isinstance(date_stated, str):
-                yield date_stated
-            yield from _stated(thing.get("@graph", []))
+            day = thing.get("datePublished")
+            if isinstance(day, str):
+                yield day
+            yield from _stated_in(thing.get("@graph", []))
 
 
 def iso_date(claim: str) -> str | None:
@@ -110,19 +108,16 @@ def iso_date(claim: str) -> str | None:
         return None
 
 
-def _language(tree: LexborHTMLParser) -> str | None:
-    claims = (
-        _attribute(tree, "html", "lang"),
-        _attribute(tree, "html", "xml:lang"),
-        _attribute(tree, 'meta[http-equiv="content-language" i]', "content"),
-        _attribute(tree, 'meta[property="og:locale"]', "content"),
-    )
-    found = next(filter(None, map(_LANGUAGE.match, claims)), None)
+def _language(tree: LexborHTMLParser, stated: dict[str, list[str]]) -> str | None:
+    root = tree.root.attributes if tree.root is not None else {}
+    claims = (root.get("lang"), root.get("xml:lang"), _first(stated, "content-language"), _first(stated, "og:locale"))
+    found = next(filter(None, (_LANGUAGE.match(claim or "") for claim in claims)), None)
     return found.group(1).lower() if found else None
 
 
 def _canonical(tree: LexborHTMLParser, url: str) -> str | None:
-    claim = _attribute(tree, 'link[rel="canonical" i]', "href")
+    link = tree.head.css_first('link[rel="canonical" i]') if tree.head is not None else None
+    claim = (link.attributes.get("href") or "").strip() if link is not None else ""
     try:
         return canonical_url(claim, url) if claim else None
     except ValueError:

@@ -15,7 +15,8 @@ from selectolax.lexbor import LexborHTMLParser
 
 from tasks.extract.main_text import main_text
 from tasks.extract.metadata import Metadata, metadata_of
-from tasks.http import decode, is_bottomless
+from tasks.http import decode
+from tasks.parsing import EndlessPage, parse
 from tasks.stage import Made, StageSettings, operational
 from tasks.urls import domain_of
 from warehouse import schemas
@@ -115,9 +116,10 @@ def read_page(html: str, url: str, extractor: str = "gristmill") -> Extracted:
 
     Raises PageRefused for a page that no parser would finish.
     """
-    if is_bottomless(html):
-        raise PageRefused("nested without end", failed=True)
-    tree = LexborHTMLParser(html)
+    try:
+        tree = parse(html)
+    except EndlessPage as error:
+        raise PageRefused(str(error), failed=True) from error
     about = metadata_of(tree, url)
     return Extracted(EXTRACTORS[extractor](html, tree), about)
 
