@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: install demo test check ui clean lock
+.PHONY: install demo test check ui peers clean lock
 
 install: $(INSTALLED)
 
@@ -35,10 +35,18 @@ check: install
 ui: install
 	@$(BIN)/gristmill ui
 
+# Environments of their own for the systems that benchmarks are run beside and that this project does not depend on.
+peers: $(patsubst benchmarks/peers/%.txt,.peers/%/.installed,$(wildcard benchmarks/peers/*.txt))
+
+.peers/%/.installed: benchmarks/peers/%.txt
+	@$(PYTHON) -m venv .peers/$*
+	@.peers/$*/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
 # Resolves requirements.in anew; torch is left out, since it is installed on its own.
 lock:
 	@$(BIN)/uv pip compile requirements.in --output-file requirements.lock --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .peers build *.egg-info .mypy_cache .ruff_cache .hypothesis
 	@echo "Your store (data/) was left alone."

@@ -63,19 +63,21 @@ def readability_pages(data: Path) -> list[Page]:
                 assert stream is not None
                 sources.setdefault(folder, {})[name] = stream.read()
     return [
-        Page(decode(files["source.html"], "text/html"), _visible(files["expected.html"].decode()))
+        Page(decode(files["source.html"], "text/html"), visible(files["expected.html"].decode()))
         for _, files in sorted(sources.items())
     ]
 
 
-def _visible(html: str) -> str:
+def visible(html: str) -> str:
     """All text of a page, blocks on lines of their own."""
     from selectolax.lexbor import LexborHTMLParser
 
     from tasks.extract.dom import flatten
+    from tasks.extract.markup import WITHOUT_TEXT
 
-    body = LexborHTMLParser(html).body
-    page = flatten((body.html if body is not None else "") or "")
+    tree = LexborHTMLParser(html)
+    tree.strip_tags(WITHOUT_TEXT)
+    page = flatten((tree.body.html if tree.body is not None else "") or "")
     return "\n".join(
         page.text[start:stop].decode() for start, stop in zip(page.blocks.start, page.blocks.stop, strict=True)
     )

@@ -49,5 +49,5 @@ def _origin(source: Source) -> str:
     for name in ("warc", "parquet", "jsonl", "text"):
         settings = getattr(source, name)
         if settings is not None:
-            return f"{name} files {', '.join(map(str, settings.paths[:3]))}"
+            return f"{name} files {', '.join(map(str, settings.files[:3]))}"
     return "nowhere"

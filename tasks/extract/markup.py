@@ -94,15 +94,8 @@ _SYMBOL_OF, _FOLLOW, _NAME_MARKS = patterns.SYMBOL_OF, patterns.FOLLOW, patterns
 def read_text(source: Any, at: int) -> Any:
     """The byte of text at a place (0 for what nobody sees, 32 for a space of any kind), and where the next is."""
     size, byte = len(source), source[at]
-    if byte == _AMPERSAND:  # amp, lt, gt, nbsp, quot: the entities that are written
-        after = source[at + 1] if at + 1 < size else 0
-        if after == ord("a"):
-            return np.uint8(_AMPERSAND), at + 5
-        if after == ord("l"):
-            return np.uint8(_LESS), at + 4
-        if after == ord("g"):
-            return np.uint8(_MORE), at + 4
-        return np.uint8(_SPACE if after == ord("n") else _QUOTE), at + 6
+    if byte == _AMPERSAND:
+        return _entity(source, at)
     if byte == 0xC2 and at + 1 < size:
         if source[at + 1] == 0xA0:  # no-break space
             return np.uint8(_SPACE), at + 2
@@ -113,6 +106,22 @@ def read_text(source: Any, at: int) -> Any:
         if (byte == 0xE2 and following == (0x80, 0x8B)) or (byte == 0xEF and following == (0xBB, 0xBF)):
             return np.uint8(0), at + 3  # zero-width space, byte-order mark
     return byte, at + 1
+
+
+@compiled
+def _entity(source: Any, at: int) -> Any:
+    """What an entity stands for: amp, lt, gt, nbsp, quot are written. An ampersand that begins none is itself."""
+    size, after = len(source), source[at + 1] if at + 1 < len(source) else 0
+    width = 5 if after == ord("a") else 4 if after == ord("l") or after == ord("g") else 6
+    if at + width > size or source[at + width - 1] != _SEMICOLON:
+        return np.uint8(_AMPERSAND), at + 1
+    if after == ord("a"):
+        return np.uint8(_AMPERSAND), at + width
+    if after == ord("l"):
+        return np.uint8(_LESS), at + width
+    if after == ord("g"):
+        return np.uint8(_MORE), at + width
+    return np.uint8(_SPACE if after == ord("n") else _QUOTE), at + width
 
 
 @compiled

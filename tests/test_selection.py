@@ -1,0 +1,224 @@
+"""Selection is a policy over stored facts: changed, compared and explained without measuring anything anew."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from flows.mill import Mill
+from flows.query import rows
+from flows.recipe import load_recipe
+from flows.reporting import publish_card
+from flows.whatif import policy_named
+from tasks.select import SelectSettings
+from tasks.whatif import compare
+from tests.conftest import Run
+from warehouse.errors import GristmillError, SettingError
+
+WORDS = [
+    "river",
+    "stone",
+    "bridge",
+    "mason",
+    "hill",
+    "water",
+    "boat",
+    "ferry",
+    "keeper",
+    "winter",
+    "lamp",
+    "road",
+    "story",
+    "village",
+    "market",
+]
+GOOD = " and the {} was of {} that have {} to be with {}. "
+
+
+def prose(draw: Random, sentences: int) -> str:
+    return "".join(GOOD.format(*draw.choices(WORDS, k=4)) for _ in range(sentences)).strip()
+
+
+@pytest.fixture(scope="module")
+def mill(tmp_path_factory: pytest.TempPathFactory) -> Mill:
+    """Two sources of texts with what policies judge: short ones, noise, duplicates, personal data."""
+    folder, draw = tmp_path_factory.mktemp("selection"), Random(1)
+    books = [prose(draw, 12) for _ in range(40)]
+    crawl = [prose(draw, draw.randint(2, 14)) for _ in range(60)]
+    crawl += [crawl[n] for n in (3, 3, 3, 5)] + ["# # # ! " * 60, "x " * 5, "", "short # text"]
+    crawl[0] += " Write to jo@example.org from 8.8.8.8."
+    crawl[1] += "\nEnable javascript to go on reading."
+    for name, texts in (("books", books), ("crawl", crawl)):
+        lines = [json.dumps({"text": text, "url": f"http://{name}.example/{n}"}) for n, text in enumerate(texts)]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines))
+    recipe = folder / "recipe.toml"
+    recipe.write_text(f"""
+        name = "selection"
+        store = "{folder / "store"}"
+        repeats = {{ 2 = 2, 4 = 3 }}
+        [sources.books]
+        jsonl = {{ files = ["{folder / "books.jsonl"}"] }}
+        license = "CC0-1.0"
+        [sources.crawl]
+        jsonl = {{ files = ["{folder / "crawl.jsonl"}"] }}
+        policy = "strict"
+        [policies.strict]
+        description = "for this test"
+        drop_lines = ["c4_javascript"]
+        rules = [
+            {{ signal = "gopher_word_count", min = 50, reference = "Gopher" }},
+            {{ signal = "gopher_hash_word_ratio", max = 0.1, reference = "Gopher" }},
+            {{ signal = "gopher_stop_word_count", min = 2, reference = "Gopher" }},
+        ]
+        [quality]
+        positive = ["books"]
+        negative = ["crawl"]
+        [tokenizer]
+        vocabulary = 300
+        [pack]
+        validation_share = 0.05
+    """)
+    made = Mill(load_recipe(str(recipe)))
+    for stage in ("extract", "quality", "annotate", "sign", "match", "select", "tokenizer", "pack"):
+        made.make(stage)
+    return made
+
+
+def test_decisions_name_the_first_rule_and_every_rule_that_would_have(mill: Mill) -> None:
+    found = rows(mill.store, "SELECT * FROM decisions JOIN signals USING (doc_id) WHERE stage = 'select'")
+    assert any(len(row["rules"]) > 1 for row in found)
+    for row in found:
+        broken = [
+            *["gopher_word_count below 50"] * (row["source"] == "crawl" and row["gopher_word_count"] < 50),
+            *["gopher_hash_word_ratio above 0.1"] * (row["source"] == "crawl" and row["gopher_hash_word_ratio"] > 0.1),
+            *["gopher_stop_word_count below 2"] * (row["source"] == "crawl" and row["gopher_stop_word_count"] < 2),
+        ]
+        assert [rule for rule in row["rules"] if not rule.startswith("duplicate")] == broken
+        assert row["rule"] == next(iter(row["rules"]), None)
+        assert (row["verdict"] == "removed") == bool(row["rules"])
+
+
+def test_the_corpus_is_without_personal_data_and_without_the_lines_that_go(mill: Mill) -> None:
+    texts = {row["url"]: row["text"] for row in rows(mill.store, "FROM corpus")}
+    assert texts["http://crawl.example/0"].endswith("Write to <EMAIL> from <IP>.")
+    assert not any("javascript" in text for text in texts.values())
+    (counted,) = rows(mill.store, "SELECT sum(pii_email_count) AS email, sum(pii_ip_count) AS ip FROM signals")
+    assert counted == {"email": 1, "ip": 1}
+
+
+def test_what_if_keeps_exactly_what_the_selection_would(mill: Mill) -> None:
+    (select,) = mill.stages("select")
+    now = select.settings
+    assert isinstance(now, SelectSettings)
+    for name, changes in (("strict", ["gopher_word_count.min=90"]), ("gopher", []), ("fineweb", []), ("gpt3", [])):
+        policy = policy_named(mill, name, changes)
+        then = now.model_copy(update={"policies": {**now.policies, "crawl": policy}})
+        foreseen = {
+            doc_id
+            for one in compare(mill.store, select.inputs, now, then)
+            for doc_id, kept in zip(one.doc_ids.to_pylist(), one.then.kept.tolist(), strict=True)
+            if kept
+        }
+        recipe = mill.recipe.model_copy(
+            update={
+                "policies": {"tried": policy},
+                "sources": {
+                    **mill.recipe.sources,
+                    "crawl": mill.recipe.sources["crawl"].model_copy(update={"policy": "tried"}),
+                },
+            }
+        )
+        tried = Mill(recipe)
+        tried.make("select")
+        assert {row["id"] for row in rows(mill.store, "SELECT id FROM corpus")} == foreseen, name
+        Mill(mill.recipe).make("select")
+
+
+def test_what_if_says_in_one_sentence_what_it_cannot_try(mill: Mill) -> None:
+    with pytest.raises(SettingError, match="the nearest is gopher_word_count"):
+        policy_named(mill, "strict", ["gopher_words_count.min=1"])
+    with pytest.raises(SettingError, match="the nearest is min"):
+        policy_named(mill, "strict", ["gopher_word_count.mini=1"])
+    with pytest.raises(SettingError, match="cannot be"):
+        policy_named(mill, "strict", ["gopher_word_count.min=many"])
+
+
+def test_a_large_cluster_is_trained_on_more_often_and_counted_once(mill: Mill) -> None:
+    clusters = Counter(
+        row["cluster_size"] for row in rows(mill.store, "SELECT DISTINCT cluster_id, cluster_size FROM duplicates")
+    )
+    repeats = {row["id"]: row["repeats"] for row in rows(mill.store, "SELECT id, repeats FROM corpus")}
+    assert sorted(times for times in repeats.values() if times > 1) == sorted(
+        3 if size >= 4 else 2 for size in clusters.elements()
+    )
+    spans = rows(mill.store, "SELECT doc_id, count(*) AS n, min(split) AS split FROM token_spans GROUP BY doc_id")
+    assert {row["doc_id"]: row["n"] for row in spans} == {
+        row["doc_id"]: repeats[row["doc_id"]] if row["split"] == "train" else 1 for row in spans
+    }
+    assert len(rows(mill.store, "FROM corpus")) == len(repeats)
+
+
+def test_the_classifier_is_measured_on_documents_that_it_did_not_see(mill: Mill) -> None:
+    (row,) = rows(mill.store, "FROM classifiers")
+    assert (row["positives"], row["negatives"]) == (40, 67)
+    assert row["held_out"] == 4 + 7
+    assert 0 <= row["auc"] <= 1
+    scores = rows(mill.store, "SELECT min(quality_score) AS low, max(quality_score) AS high FROM signals")
+    assert 0 <= scores[0]["low"] < scores[0]["high"] <= 1
+
+
+def test_the_card_has_what_hugging_face_reads_and_what_readers_ask(mill: Mill) -> None:
+    card = (Path(publish_card(mill))).read_text()
+    head = re.match(r"---\n(.*?)\n---\n", card, re.DOTALL)
+    assert head is not None
+    for line in ("pretty_name: selection", "- en", "license: cc0-1.0", "- n<1K", "- text-generation"):
+        assert line in head.group(1).splitlines()
+    for rule in mill.recipe.policies["strict"].rules:
+        assert f"| {rule.signal} |" in card
+    assert "AUC" in card
+    assert "| repeats | int32 |" in card
+    assert not re.search(r"\|\n\n\|", card), "a table is torn"
+
+
+def test_mixture_says_tokens_and_weight_of_each_source(mill: Mill) -> None:
+    found = {row["source"]: row for row in rows(mill.store, "FROM mixture")}
+    tokens = rows(
+        mill.store, "SELECT source, sum(length)::BIGINT AS n FROM token_spans WHERE split = 'train' GROUP BY source"
+    )
+    assert {name: row["tokens"] for name, row in found.items()} == {row["source"]: row["n"] for row in tokens}
+    assert {row["weight"] for row in found.values()} == {0.5}
+
+
+def test_commands_show_what_they_promise(finished: Run) -> None:
+    shown = finished.here("what-if", "fineweb", "-c", "demo-tiny")
+    assert shown.returncode == 0, shown.stderr
+    assert "fineweb_short_line_share above 0.67" in shown.stdout
+    assert "are kept, and would not be" in shown.stdout
+    bars = finished.here("histogram", "gopher_word_count", "-c", "demo-tiny")
+    counts = [int(n.replace(",", "")) for n in re.findall(r": ([\d,]+) kept, ([\d,]+) removed", bars.stdout) for n in n]
+    (documents,) = rows(Mill(load_recipe("demo-tiny", finished.overrides)).store, "SELECT count(*) AS n FROM documents")
+    assert sum(counts) == documents["n"]
+    unknown = finished.here("histogram", "gopher_words", "-c", "demo-tiny")
+    assert (unknown.returncode, "the nearest is gopher_word" in unknown.stderr) == (1, True)
+
+
+def test_a_rule_on_a_score_that_nobody_learnt_is_an_error_before_anything_is_written(
+    mill: Mill, tmp_path: Path
+) -> None:
+    recipe = mill.recipe.model_copy(
+        update={
+            "store": str(tmp_path),
+            "quality": type(mill.recipe.quality)(),
+            "sources": {"crawl": mill.recipe.sources["crawl"].model_copy(update={"policy": "gpt3"})},
+        }
+    )
+    other = Mill(recipe)
+    for stage in ("extract", "quality", "annotate", "sign", "match"):
+        other.make(stage)
+    with pytest.raises(GristmillError, match=r"quality\.positive"):
+        other.make("select")
