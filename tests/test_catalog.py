@@ -94,7 +94,7 @@ def test_token_of_a_step_is_traced_to_the_bytes_of_the_archived_response(store: 
         stream.seek(row["warc_offset"])
         record = next(iter(ArchiveIterator(stream)))
         assert record.headers["WARC-Target-URI"] == row["url"]
-        text = read_page(decode(record.reader.read(), "text/html"), row["url"], "resiliparse").text.strip()
+        text = read_page(decode(record.reader.read(), "text/html"), row["url"]).text.strip()
     assert rows(store, "SELECT text FROM documents WHERE doc_id = ?", [row["doc_id"]])[0]["text"] == text
 
 
@@ -126,7 +126,7 @@ def test_earlier_run_can_still_be_seen(finished: Run, tmp_path: Path) -> None:
     store = Store(str(copy))
     first = log.runs(store)[-1].id
     before = rows(store, "SELECT count(*) AS n FROM corpus")[0]["n"]
-    Run(copy, finished.ports).drive("policies.books.0.min=400", until="select")
+    Run(copy, finished.ports).drive("policies.books.rules.0.min=400", until="select")
     after = rows(store, "SELECT count(*) AS n FROM corpus")[0]["n"]
     assert after < before
     with connect_catalog(store, as_of=first) as connection:

@@ -31,10 +31,10 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         ("nonsense=1", ("there is no setting nonsense",)),
         ("pretrain.steps=soon", ("pretrain.steps", "'soon'")),
         ("pretrain.heads=3", ("width 32 is not a multiple of heads 3",)),
-        ("policies.books.0.signal=gopher_words", ("the nearest is gopher_word_count",)),
+        ("policies.books.rules.0.signal=gopher_words", ("the nearest is gopher_word_count",)),
         ("sources.works.policy=book", ("sources.works.policy is book", "the nearest is books")),
         ("match.bands=99", ("bands x rows is 792",)),
-        ("policies.books.9.min=80", ("there is no setting policies.books.9.min",)),
+        ("policies.books.rules.9.min=80", ("there is no setting policies.books.rules.9.min",)),
         ("store.x=1", ("there is no setting store.x",)),
         ("store=nonsense://x", ("the store nonsense://x cannot be opened",)),
         ("pretrain.steps", ("has no value",)),
@@ -93,7 +93,7 @@ def test_empty_corpus_says_where_to_look_and_the_command_works_once_loosened(fin
     store = tmp_path / "copy"
     shutil.copytree(finished.store, store)
     run = Run(store, finished.ports)
-    strict = ("policies.books.0.min=1000000", "policies.documentation.1.min=90000")
+    strict = ("policies.books.rules.0.min=1000000", "policies.documentation.rules.1.min=90000")
     refused(run.here("corpus", "demo-tiny", overrides=strict), "the corpus is empty", "FROM funnel")
     assert run.here("corpus", "demo-tiny").returncode == 0
 

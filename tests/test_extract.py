@@ -142,6 +142,10 @@ KEPT = {
         "<table>" + "".join(f"<tr><td>{n}<td>Runner {n}<td>2:11:{n}" for n in range(10, 30)) + f"</table>{PARAGRAPH}",
         ["10\tRunner 10\t2:11:10", "29\tRunner 29\t2:11:29"],
     ),
+    "a page laid out by a table keeps the cell that holds its text": (
+        f"<table><tr><td><a href=a>Home</a><br><a href=b>Products</a></td><td>{PARAGRAPH * 5}</td></tr></table>",
+        ["masons"],
+    ),
     "a poem keeps its lines": (
         "<article>" + "".join(f"<p>Line {n} of the poem goes here</p>" for n in range(9)) + f"<p>{SENTENCE}</p></article>",
         [f"Line {n} of" for n in range(9)],
@@ -205,6 +209,11 @@ def test_what_stands_around_an_article_goes(name: str) -> None:
 def test_a_page_that_would_keep_the_parser_busy_for_minutes_is_refused(html: str) -> None:
     with pytest.raises(PageRefused, match="nested without end"):
         read_page(html, URL)
+
+
+def test_a_layout_table_loses_its_menu() -> None:
+    body, _ = KEPT["a page laid out by a table keeps the cell that holds its text"]
+    assert "Products" not in text_of(f"<html><body>{body}</body></html>")
 
 
 def test_metadata_is_what_the_page_says_of_itself() -> None:

@@ -147,12 +147,12 @@ def test_changed_threshold_makes_select_and_what_follows_and_nothing_before(fini
     shutil.copytree(finished.store, store)
     run = Run(store, finished.ports)
     before = {m.ref for m in all_manifests(Store(str(store)))}
-    status = run.here("status", "demo-tiny", overrides=("policies.books.0.min=80",)).stdout
+    status = run.here("status", "demo-tiny", overrides=("policies.books.rules.0.min=80",)).stdout
     states = {
         line.split()[0]: "to make" in line for line in status.splitlines() if line.split() and line.split()[0] in STAGES
     }
     assert states == {stage: STAGES.index(stage) >= STAGES.index("select") for stage in STAGES}
-    run.drive("policies.books.0.min=80", until="pack")
+    run.drive("policies.books.rules.0.min=80", until="pack")
     made = {m.stage for m in all_manifests(Store(str(store))) if m.ref not in before}
     assert made == {"select", "tokenizer", "pack"}
 

@@ -12,6 +12,7 @@ from tasks.draws import uniform
 from tasks.policy import Policy, Rule, passing
 from tasks.select import SelectSettings
 from tasks.signals.stage import SIGNALS
+from tests.conftest import PROJECT
 from warehouse.errors import SettingError
 
 
@@ -131,6 +132,10 @@ def test_a_signal_that_nobody_measured_is_an_error_and_keeps_nothing_by_accident
 def test_every_signal_says_what_it_is_and_where_it_comes_from() -> None:
     assert all(signal.unit and signal.meaning and signal.source for signal in SIGNALS)
     assert len({signal.name for signal in SIGNALS}) == len(SIGNALS)
+    documented = (PROJECT / "docs" / "signals.md").read_text()
+    for signal in SIGNALS:
+        row = f"| `{signal.name}` | {signal.unit} | {signal.meaning} | {signal.source} | {signal.version} |"
+        assert row in documented, f"docs/signals.md says something else of {signal.name}"
 
 
 @pytest.mark.parametrize("repeats", [{1: 2}, {2: 0}])

@@ -145,7 +145,7 @@ def test_artifacts_and_queries_work_on_an_object_store(
     log.note_stage(store, run, [made.ref])
     with connect(store) as connection:
         assert connection.sql("SELECT doc_id, gopher_stop_word_count FROM signals").fetchall() == [
-            ("d", measure(row["text"])["gopher_stop_word_count"])
+            ("d", measure(pa.array([row["text"]]))["gopher_stop_word_count"][0])
         ]
 
 

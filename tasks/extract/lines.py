@@ -36,7 +36,7 @@ _ENDS = (
     "။",
 )
 _DATE = re.compile(r"\b(?:19|20)\d\d\b|\d{1,2}:\d\d|\b\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b|\bago\b")
-_SENTENCE_END = re.compile(r"[.!?:;…\"”’»)](?:\s|$)|[。！？」』।؟۔။]")
+_SENTENCE_END = re.compile(r"[.!?:;…\"”’»)\]](?:\s|$)|[。！？」』।؟۔။]")
 _WORD = re.compile(r"\w+")
 
 

@@ -20,9 +20,7 @@ from tasks.extract.lines import heads_a_list_of_links, trimmed
 # All lengths are in bytes of UTF-8: a Chinese character then weighs about as much as the three letters it stands for.
 REGION_SHARE = 0.75  # of the page's prose: the region is the deepest element that holds as much
 NAMED_SHARE = {patterns.ARTICLE_BODY: 0.5, patterns.CONTENT: 0.4}  # of it, that makes an element so named the region
-RIVAL_SHARE = (
-    0.25  # of the largest so named: with another as large, the page has several texts and wants a wider region
-)
+RIVAL_SHARE = 0.25  # of the largest so named: with another as large, a page has several texts
 SUSPECT_SHARE = 0.4  # a name is not believed of an element with more than this share of the prose
 ENOUGH_SHARE = 0.25  # of the prose must remain without all suspects
 SHORT_BLOCK, SHORT_WEIGHT = 50, 0.3  # blocks shorter than this, of which little can be said, weigh less
@@ -272,13 +270,17 @@ def _holders(chosen: Any, parent: Any) -> Any:
 
 @compiled
 def _deepest(kind: Any, end: Any, first: Any, last: Any, sums: Any, share: float) -> int:
-    """From the body down, as long as one child has the share of the prose and is no part of a text, such as a list."""
-    element, child = 0, 1 if sums[-1] > 0 else end[0]
+    """From the body down, as long as one child has the share of the prose and is no part of a text, such as a list.
+
+    A table is entered where one of its cells has the share.
+    """
+    deepest, element, child = 0, 0, 1 if sums[-1] > 0 else end[0]
     while child < end[element]:
-        if sums[last[child]] - sums[first[child]] >= share * sums[-1]:
-            if kind[child] & markup.WHOLE and not kind[child] & markup.CELL:
-                break
-            element, child = child, child + 1
-        else:
+        if sums[last[child]] - sums[first[child]] < share * sums[-1]:
             child = end[child]
-    return element
+        elif kind[child] & markup.WHOLE:
+            break
+        else:
+            element, child = child, child + 1
+            deepest = deepest if kind[element] & markup.GRID else element
+    return deepest

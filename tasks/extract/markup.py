@@ -12,8 +12,8 @@ from tasks.extract import patterns
 
 # What a tag is.
 (
-    BLOCK, VOID, SKIPPED, LINK, BREAK, PRE, CELL, HEADING, ITEM, BOILER, MAIN, FIGCAPTION, ASIDE, SECTION, WHOLE, TITLE, CLOSING,
-) = (1 << n for n in range(17))  # fmt: skip
+    BLOCK, VOID, SKIPPED, LINK, BREAK, PRE, CELL, HEADING, ITEM, BOILER, MAIN, FIGCAPTION, ASIDE, SECTION, WHOLE, GRID, TITLE, CLOSING,
+) = (1 << n for n in range(18))  # fmt: skip
 
 _KINDS: dict[int, str] = {
     BLOCK: "address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure footer "
@@ -32,7 +32,8 @@ _KINDS: dict[int, str] = {
     FIGCAPTION: "figcaption",
     ASIDE: "aside",
     SECTION: "section",
-    WHOLE: "p ul ol dl menu li dd dt td th tr tbody table pre blockquote details",  # a text does not go on inside of one alone
+    GRID: "table tbody thead tfoot tr",  # either data, or what lays out a page of which one cell holds the text
+    WHOLE: "p ul ol dl menu li dd dt pre blockquote details",  # a text does not go on inside of one alone
 }
 # What has no text, or text that nobody sees: taken out before a page is written down.
 WITHOUT_TEXT = [
