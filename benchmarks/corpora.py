@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.extract import articles, readability_pages, visible
+from benchmarks.extract import sets_of, visible
 from tasks.extract.page import PageRefused, read_page
 
 SECTION_CHARS = (200, 12_000)
@@ -50,7 +50,7 @@ def _book_sections(data: Path, count: int, draw: random.Random) -> Iterator[str]
 
 def _pages(data: Path) -> tuple[list[str], list[str]]:
     """The main texts of real pages, and all that can be seen on them."""
-    pages = [page.html for load in (articles, readability_pages) for page in load(data / "html")]
+    pages = [page.html for found in sets_of(data / "html").values() for page in found]
     with tempfile.TemporaryDirectory() as folder:
         for archive in sorted((data / "html").glob("site-*.tar.*")):
             subprocess.run(["tar", "xf", archive, "-C", folder], check=True)  # noqa: S607

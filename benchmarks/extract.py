@@ -25,11 +25,11 @@ SHINGLE = 4
 LEAST_SECONDS = 3.0  # that a system runs over the pages, again and again
 TEXT = (
     "Real pages with their main text, one process each, pages in memory; seconds are of one pass, after a first that "
-    "is not timed. `article` are {articles} news and blog articles "
-    "(scrapinghub's article-extraction-benchmark), scored by that benchmark's own metric: multisets of word 4-grams, "
-    "precision and recall averaged over pages. `readability` are {others} pages of Mozilla's Readability: articles, "
-    "documentation, encyclopedias, forums; the same metric. `gristmill` is the default extractor; every system gives the text alone, "
-    "without metadata, trafilatura without comments. `limit` is lexbor's parse alone."
+    "is not timed. `article-extraction-…` are news and blog articles of scrapinghub's article-extraction-benchmark, scored by "
+    "that benchmark's own metric: multisets of word 4-grams, precision and recall averaged over pages. `readability-pages` are "
+    "those of Mozilla's Readability (articles, documentation, encyclopedias, forums), scored alike. `gristmill` is the "
+    "default extractor; every system gives the text alone, without metadata, trafilatura without comments. `limit` is "
+    "lexbor's parse alone."
 )
 
 
@@ -40,28 +40,28 @@ class Page(NamedTuple):
     gold: str
 
 
-def articles(data: Path) -> list[Page]:
-    """The pages of an article-extraction-benchmark, by the names of their files."""
-    folder = next(data.glob("article-extraction*"), data)
+def articles(folder: Path) -> list[Page]:
+    """The pages of a folder in the form of article-extraction-benchmark, by the names of their files."""
     gold = json.loads((folder / "ground-truth.json").read_text())
-    files = {name: folder / "html" / f"{name}.html.gz" for name in sorted(gold)}
-    return [
-        Page(decode(gzip.decompress(path.read_bytes()), "text/html"), gold[name].get("articleBody") or "")
-        for name, path in files.items()
-        if path.exists()
-    ]
+    pages = []
+    for name in sorted(gold):
+        packed, plain = folder / "html" / f"{name}.html.gz", folder / "html" / f"{name}.html"
+        if packed.exists() or plain.exists():
+            body = gzip.decompress(packed.read_bytes()) if packed.exists() else plain.read_bytes()
+            pages.append(Page(decode(body, "text/html"), gold[name].get("articleBody") or ""))
+    return pages
 
 
-def readability_pages(data: Path) -> list[Page]:
+def readability_pages(folder: Path) -> list[Page]:
     """The pages of Readability's tests: a folder each, in an archive."""
     sources: dict[str, dict[str, bytes]] = {}
-    with tarfile.open(next(data.glob("readability*/*.tar.*"))) as archive:
+    with tarfile.open(next(folder.glob("*.tar.*"))) as archive:
         for member in archive:
-            folder, _, name = member.name.rpartition("/")
+            page, _, name = member.name.rpartition("/")
             if name in ("source.html", "expected.html"):
                 stream = archive.extractfile(member)
                 assert stream is not None
-                sources.setdefault(folder, {})[name] = stream.read()
+                sources.setdefault(page, {})[name] = stream.read()
     return [
         Page(decode(files["source.html"], "text/html"), visible(files["expected.html"].decode()))
         for _, files in sorted(sources.items())
@@ -83,7 +83,15 @@ def visible(html: str) -> str:
     )
 
 
-SETS: dict[str, Callable[[Path], list[Page]]] = {"article": articles, "readability": readability_pages}
+def sets_of(data: Path) -> dict[str, list[Page]]:
+    """The sets of pages in a folder, or in the folders of a folder, by their names."""
+    found = {}
+    for folder in (data, *sorted(path for path in data.iterdir() if path.is_dir())):
+        if (folder / "ground-truth.json").exists():
+            found[folder.name] = articles(folder)
+        elif folder.name.startswith("readability") and any(folder.glob("*.tar.*")):
+            found[folder.name] = readability_pages(folder)
+    return found
 
 
 def shingle_scores(pairs: Iterable[tuple[str, str]]) -> tuple[float, float, float]:
@@ -130,7 +138,7 @@ def extractor(system: str) -> tuple[Callable[[str], str], str]:
 
 def run(system: str, data: Path, name: str) -> Row:
     """One system over one set of pages."""
-    pages = SETS[name](data)
+    pages = sets_of(data)[name]
     read, release = extractor(system)
     found = [read(page.html) for page in pages]  # imports and compiles, and lets the allocator settle
     passes, started, clock = 0, time.perf_counter(), time.process_time()
@@ -167,7 +175,7 @@ def main() -> None:
     if arguments.one:
         print(json.dumps(run(arguments.one[0], arguments.data, arguments.one[1])))
         return
-    sets = ["article"] + ["readability"] * any(arguments.data.glob("readability*/*.tar.*"))
+    sets = list(sets_of(arguments.data))
     systems = ["gristmill", *(peer for peer in arguments.peers.split(",") if peer)]
     rows: list[Row] = []
     for name in sets:
@@ -175,15 +183,13 @@ def main() -> None:
         rows += side_by_side(
             {system: partial(measure, [*command, system, name]) for system in systems}, arguments.repeats
         )
-    counts = {name: next(row["documents"] for row in rows if row["pages"] == name) for name in sets}
     columns = {
         "pages": "pages",
         "precision": lambda row: f"{row['precision']:.3f}" if "f1" in row else "",
         "recall": lambda row: f"{row['recall']:.3f}" if "f1" in row else "",
         "F1": lambda row: f"{row['f1']:.4f}" if "f1" in row else "",
     }
-    text = TEXT.format(articles=counts["article"], others=counts.get("readability", 0))
-    write_results("extract", "Extraction", text, rows, columns, arguments.json)
+    write_results("extract", "Extraction", TEXT, rows, columns, arguments.json)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
 
+KEPT_DAYS = 30  # that the folder of other sources is kept after its last use
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -26,6 +29,10 @@ def _cache_folder() -> Path:
     folder = base / "gristmill" / f"compiled-{digest.hexdigest()[:16]}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        folder.touch()
+        for other in folder.parent.glob("compiled-*"):
+            if other.stat().st_mtime < time.time() - KEPT_DAYS * 86_400:
+                shutil.rmtree(other, ignore_errors=True)
     except OSError:
         folder = Path(tempfile.mkdtemp(prefix="gristmill-compiled-"))
     return folder
