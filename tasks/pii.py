@@ -105,16 +105,18 @@ def find(text: bytes) -> list[Found]:
     """All personal data of a text in UTF-8, in its order, none overlapping."""
     windows = _windows(np.frombuffer(text, np.uint8)).tolist() if text else []
     windows += [(at, at + _LONGEST_KEY, _MARK) for mark in _KEY_MARKS for at in _occurrences(text, mark)]
-    taken: list[Found] = []
+    found: list[Found] = []
+    claimed = bytearray(len(text))
     for kind in KINDS:
         for start, stop, where in windows:
             if where != kind.where:
                 continue
             for match in kind.pattern.finditer(text, max(0, start), min(len(text), stop)):
-                free = all(match.start() >= other.stop or match.end() <= other.start for other in taken)
-                if free and (kind.proof is None or kind.proof(match.group())):
-                    taken.append(Found(match.start(), match.end(), kind.name))
-    return sorted(taken)
+                start_at, stop_at = match.span()
+                if not any(claimed[start_at:stop_at]) and (kind.proof is None or kind.proof(match.group())):
+                    claimed[start_at:stop_at] = b"\1" * (stop_at - start_at)
+                    found.append(Found(start_at, stop_at, kind.name))
+    return sorted(found)
 
 
 def _occurrences(text: bytes, mark: bytes) -> Iterator[int]:

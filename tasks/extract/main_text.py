@@ -32,6 +32,7 @@ HEADING_BYTES = 80  # a longer block announces nothing
 MOST_BOXES = 100  # of related links that are looked for
 INDEX_PROSE = 100  # a page with less prose is an index: then its links are its text
 SHORT_TEXT = 250  # a text shorter than this is held against the rest of the page
+_NONE = np.zeros(0, np.bool_)
 
 
 def main_text(tree: LexborHTMLParser) -> str:
@@ -73,58 +74,52 @@ class _Draft:
         self._text_bytes, self.elements, self.blocks = page
         elements, blocks = self.elements, self.blocks
         elements.marks[0] = 0  # the names of a body speak of the site
-        self.size = blocks.stop - blocks.start
-        self.kinds = elements.kind[blocks.owner]
-        self.weights = _prose_weights(self.size, blocks.links, (self.kinds & np.uint32(markup.HEADING)) != 0)
+        self.size, self.kinds, self.weights = _weighed(elements.kind, *blocks)
         self.alive = np.ones(len(self.size), np.bool_)
-        says_so = ((elements.kind & np.uint32(markup.MAIN)) != 0) | (
-            (elements.marks & np.uint32(patterns.ARTICLE_BODY)) != 0
+        self._holds_text = _holders(
+            elements.kind,
+            elements.marks,
+            elements.parent,
+            elements.first,
+            elements.last,
+            _sums(self.weights, self.alive),
         )
-        sums = _sums(self.weights, self.alive)
-        says_so &= sums[elements.last] - sums[elements.first] >= SUSPECT_SHARE * sums[-1]
-        self._holds_text = _holders(says_so, elements.parent)
 
     def drop_boilerplate(self) -> None:
-        """By what elements call themselves, strongest evidence first."""
-
-        def named(mark: int) -> Any:
-            return (self.elements.marks & np.uint32(mark)) != 0
-
-        def tagged(kind: int) -> Any:
-            return (self.elements.kind & np.uint32(kind)) != 0
-
-        self._drop(named(patterns.HIDDEN), ENOUGH_SHARE, SHORT_TEXT, ARTICLE)
-        self._drop(tagged(markup.BOILER), ENOUGH_SHARE)
-        self._drop(named(patterns.BOILERPLATE) & ~self._holds_text, ENOUGH_SHARE)
-        asides = named(patterns.ASIDE) | tagged(markup.ASIDE)
-        self._drop(asides & ~self._boxes(asides) & ~self._holds_text, ENOUGH_SHARE)
-        self._drop(named(patterns.CAPTION) | tagged(markup.FIGCAPTION), 0.5)
+        """By what elements are and call themselves, strongest evidence first."""
+        self._drop(0, patterns.HIDDEN, ENOUGH_SHARE, SHORT_TEXT, ARTICLE, spared=_NONE)
+        self._drop(markup.BOILER, 0, ENOUGH_SHARE, spared=_NONE)
+        self._drop(0, patterns.BOILERPLATE, ENOUGH_SHARE)
+        asides = (self.elements.marks & np.uint32(patterns.ASIDE)) | (self.elements.kind & np.uint32(markup.ASIDE))
+        if asides.any():
+            self._drop(markup.ASIDE, patterns.ASIDE, ENOUGH_SHARE, spared=self._boxes(asides) | self._holds_text)
+        self._drop(markup.FIGCAPTION, patterns.CAPTION, 0.5, spared=_NONE)
         self._drop_related()
-        self._drop(named(patterns.COMMENTS) & ~self._holds_text, ENOUGH_SHARE, SHORT_TEXT, ARTICLE)
+        self._drop(0, patterns.COMMENTS, ENOUGH_SHARE, SHORT_TEXT, ARTICLE)
 
     def _drop(
-        self, suspects: npt.NDArray[np.bool_], least_share: float, least: float = 0.0, plenty: float = np.inf
+        self,
+        kinds: int,
+        marks: int,
+        least_share: float,
+        least: float = 0.0,
+        plenty: float = np.inf,
+        spared: npt.NDArray[np.bool_] | None = None,
     ) -> None:
-        """Suspects go where enough prose remains without them, else the smaller ones of them, else none."""
-        if suspects.any():
-            elements = self.elements
-            self.alive = _dropped(
-                suspects,
-                elements.end,
-                elements.first,
-                elements.last,
-                self.weights,
-                self.alive,
-                least_share,
-                least,
-                plenty,
-            )
+        """Elements of some kinds and marks go where enough prose remains without them, else the smaller ones, else none."""
+        elements = self.elements
+        self.alive = _dropped(
+            (elements.kind, elements.marks, elements.end, elements.first, elements.last),
+            (np.uint32(kinds), np.uint32(marks), self._holds_text if spared is None else spared),
+            (self.weights, self.alive),
+            (least_share, least, plenty),
+        )
 
-    def _boxes(self, asides: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    def _boxes(self, asides: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
         """Asides of prose in the midst of other prose of the same element: boxes of a text, no column beside it."""
         elements, blocks, sums = self.elements, self.blocks, _sums(self.weights, self.alive)
         linked = np.concatenate([[0], np.cumsum(blocks.links)])
-        boxes = np.zeros_like(asides)
+        boxes = np.zeros(len(asides), np.bool_)
         for e in np.nonzero(asides)[0].tolist():
             above, first, last = max(0, int(elements.parent[e])), elements.first[e], elements.last[e]
             prose = sums[last] - sums[first]
@@ -212,12 +207,14 @@ class _Draft:
 
 
 @compiled
-def _prose_weights(size: Any, links: Any, is_heading: Any) -> Any:
-    weights = np.zeros(len(size), np.float64)
-    for b in range(len(size)):
-        if not is_heading[b] and 2 * links[b] <= size[b]:
+def _weighed(element_kinds: Any, start: Any, stop: Any, links: Any, owner: Any) -> Any:
+    """Of each block: its size, the kind of what it stands in, and what it weighs."""
+    size, kinds, weights = stop - start, np.zeros(len(start), np.uint32), np.zeros(len(start), np.float64)
+    for b in range(len(start)):
+        kinds[b] = element_kinds[owner[b]]
+        if not kinds[b] & markup.HEADING and 2 * links[b] <= size[b]:
             weights[b] = (size[b] - links[b]) * (1.0 if size[b] >= SHORT_BLOCK else SHORT_WEIGHT)
-    return weights
+    return size, kinds, weights
 
 
 @compiled
@@ -230,39 +227,37 @@ def _sums(weights: Any, alive: Any) -> Any:
 
 
 @compiled
-def _dropped(
-    suspects: Any,
-    end: Any,
-    first: Any,
-    last: Any,
-    weights: Any,
-    alive: Any,
-    least_share: float,
-    least: float,
-    plenty: float,
-) -> Any:
+def _dropped(elements: Any, suspected: Any, prose: Any, enough: Any) -> Any:
     """The living blocks without suspects: without all where enough prose is left, else without the smaller ones, else all."""
+    kind, marks, end, first, last = elements
+    kinds, names, spared = suspected
+    weights, alive = prose
+    least_share, least, plenty = enough
     sums = _sums(weights, alive)
-    enough = min(max(least_share * sums[-1], least), plenty)
+    wanted = min(max(least_share * sums[-1], least), plenty)
     for largest_share in (1.0, SUSPECT_SHARE):
         kept = alive.copy()
         e = 0
-        while e < len(suspects):
-            if suspects[e] and sums[last[e]] - sums[first[e]] <= largest_share * sums[-1]:
+        while e < len(kind):
+            suspect = (kind[e] & kinds or marks[e] & names) and not (len(spared) and spared[e])
+            if suspect and sums[last[e]] - sums[first[e]] <= largest_share * sums[-1]:
                 kept[first[e] : last[e]] = False
                 e = end[e]
             else:
                 e += 1
-        if _sums(weights, kept)[-1] >= enough:
+        if _sums(weights, kept)[-1] >= wanted:
             return kept
     return alive
 
 
 @compiled
-def _holders(chosen: Any, parent: Any) -> Any:
-    """The chosen elements and all that they stand in."""
-    out = chosen.copy()
-    for e in range(len(parent) - 1, 0, -1):
+def _holders(kind: Any, marks: Any, parent: Any, first: Any, last: Any, sums: Any) -> Any:
+    """Elements that are, or hold, what says that it is the main part and has much of the prose."""
+    out = np.zeros(len(kind), np.bool_)
+    for e in range(len(kind) - 1, 0, -1):
+        says_so = kind[e] & markup.MAIN or marks[e] & patterns.ARTICLE_BODY
+        if says_so and sums[last[e]] - sums[first[e]] >= SUSPECT_SHARE * sums[-1]:
+            out[e] = True
         if out[e]:
             out[parent[e]] = True
     return out
