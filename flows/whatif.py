@@ -81,24 +81,30 @@ def what_if(mill: Mill, policy: Policy, sources: list[str], console: Console) ->
 def _print_totals(found: list[Comparison], chosen: list[str], bytes_per_token: float, console: Console) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("source")
-    for name in ("documents", "kept now", "what if", "more", "fewer", "bytes now", "what if", "tokens now", "what if"):
-        table.add_column(name, justify="right")
+    for name in ("documents", "kept", "", "text", "tokens"):
+        table.add_column(name, justify="right", no_wrap=True)
     for one in found:
         now, then = one.now.kept, one.then.kept
         sizes = [int(one.bytes[kept].sum()) for kept in (now, then)]
         table.add_row(
             one.source if one.source in chosen else f"{one.source} [dim](as it is)[/dim]",
-            *(f"{count:,}" for count in (len(now), now.sum(), then.sum(), (then & ~now).sum(), (now & ~then).sum())),
-            *(size_text(size) for size in sizes),
-            *(f"{size / bytes_per_token:,.0f}" for size in sizes),
+            f"{len(now):,}",
+            f"{now.sum():,} → {then.sum():,}",
+            f"+{(then & ~now).sum():,} −{(now & ~then).sum():,}",
+            " → ".join(size_text(size) for size in sizes),
+            " → ".join(_thousands(size / bytes_per_token) for size in sizes),
         )
     console.print(table)
-    console.print(f"[dim]tokens: estimated at {bytes_per_token:.2f} bytes each[/dim]\n")
+    console.print(f"[dim]now → what if; tokens estimated at {bytes_per_token:.2f} bytes each[/dim]\n")
+
+
+def _thousands(tokens: float) -> str:
+    return f"{tokens / 1e6:,.1f} M" if tokens >= 1e6 else f"{tokens / 1e3:,.0f} k"
 
 
 def _print_rules(found: list[Comparison], console: Console) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("the first rule to remove a document")
+    table.add_column("rules, by the documents that each is the first to remove")
     table.add_column("now", justify="right")
     table.add_column("what if", justify="right")
     sides: list[dict[str, int]] = [{}, {}]
@@ -108,6 +114,8 @@ def _print_rules(found: list[Comparison], console: Console) -> None:
                 side[label] = side.get(label, 0) + count
     for label in dict.fromkeys([*sides[1], *sides[0]]):
         counts = [side.get(label) for side in sides]
+        if not any(counts):
+            continue
         table.add_row(escape(label), *("" if count is None else f"{count:,}" for count in counts))
     console.print(table)
 
