@@ -19,7 +19,7 @@ import pyarrow as pa
 from benchmarks.harness import DATA, PROJECT, Row, measure, side_by_side, write_results
 
 DATATROVE = PROJECT / ".peers" / "datatrove" / "bin" / "python"
-TIMED, GROWN, PART, MILLION = 300, (1, 4, 16), 2_500, 1_000_000
+TIMED, GROWN, PART = 300, (1, 4, 16), 2_500
 LEAST_SECONDS = 3.0
 # datatrove's filter -> the policy whose rules are the same, and how their signals begin.
 SAME = {
@@ -100,97 +100,10 @@ def run_grown(path: Path, times: int) -> Row:
 
 
 def run_policy(path: Path) -> Row:
-    """Another policy over a million stored documents: the signals of real ones, tiled."""
-    from tasks import policy
-    from tasks.select import SelectSettings
-    from tasks.signals.stage import SCHEMA
-    from tasks.signals.stage import measure as all_signals
-    from tasks.stage import Input
-    from tasks.whatif import compare
-    from warehouse import schemas
-    from warehouse.artifact import Counts, Manifest, PartWriter, Ref, write_manifest
-    from warehouse.store import Store
+    """Another policy over a million stored documents, tiled of the first thousand texts."""
+    from benchmarks.policies import decide_a_million
 
-    texts = texts_of(path, 1_000)
-    real = all_signals(pa.array(texts))
-    with tempfile.TemporaryDirectory() as folder:
-        store = Store(folder)
-        refs = {stage: Ref(stage=stage, key=stage) for stage in ("extract", "annotate", "match")}
-        parts: dict[str, list[Any]] = {stage: [] for stage in refs}
-        rows = MILLION // 16
-        take = np.arange(rows) % len(texts)
-        for number in range(16):
-            ids = [f"{number:02d}{row:030d}" for row in range(rows)]
-            signals = [
-                pa.array(np.asarray(real[name])[take]) if name in real else pa.nulls(rows, pa.float64())
-                for name in SCHEMA.names[1:]
-            ]
-            documents: dict[str, Any] = {
-                "doc_id": ids,
-                "url": ids,
-                "text": [texts[n][:200] for n in take],
-                "source": ["s"] * rows,
-                "n_bytes": [len(texts[n]) for n in take],
-            }
-            tables: dict[str, tuple[str, pa.Table]] = {
-                "extract": ("documents", _with_nulls(documents, schemas.DOCUMENTS, rows)),
-                "annotate": ("signals", pa.table([pa.array(ids), *signals], schema=SCHEMA)),
-                "match": (
-                    "duplicates",
-                    _with_nulls(
-                        {
-                            "doc_id": ids[:100],
-                            "cluster_id": [ids[n // 2 * 2] for n in range(100)],
-                            "kind": ["near"] * 100,
-                            "jaccard": [0.9] * 100,
-                            "rank": [n % 2 for n in range(100)],
-                        },
-                        schemas.DUPLICATES,
-                        100,
-                    ),
-                ),
-            }
-            for stage, (name, table) in tables.items():
-                writer = PartWriter(store, refs[stage], f"part-{number:02d}")
-                writer.table(name, table)
-                parts[stage].append(writer.commit(Counts(), {}))
-        for stage, ref in refs.items():
-            write_manifest(
-                store,
-                Manifest(
-                    stage=stage,
-                    subject="s",
-                    version=1,
-                    key=ref.key,
-                    settings={},
-                    inputs={},
-                    counts=Counts(),
-                    rows=0,
-                    bytes=0,
-                    parts=tuple(parts[stage]),
-                ),
-                None,
-            )
-        inputs = {
-            "documents/s": Input.of(refs["extract"]),
-            "signals/s": Input.of(refs["annotate"]),
-            "duplicates": Input.of(refs["match"]),
-        }
-        now = SelectSettings(policies={"s": policy.load("gopher")}, weights={"s": 1.0})
-        then = now.model_copy(update={"policies": {"s": policy.load("fineweb")}})
-        started, clock = time.perf_counter(), time.process_time()
-        (found,) = compare(store, inputs, now, then)
-        sample = found.sample(found.now.kept & ~found.then.kept, 20)
-        seconds, cpu = time.perf_counter() - started, time.process_time() - clock
-        assert len(sample) == 20
-    size = int(found.bytes.sum())
-    return {"version": "another policy", "documents": MILLION, "bytes": size, "seconds": seconds, "cpu_seconds": cpu}
-
-
-def _with_nulls(columns: dict[str, Any], schema: pa.Schema, rows: int) -> pa.Table:
-    return pa.table(
-        {name: columns.get(name) or pa.nulls(rows, schema.field(name).type) for name in schema.names}, schema=schema
-    )
+    return decide_a_million(texts_of(path, 1_000))
 
 
 def judged(path: Path, count: int) -> dict[str, np.ndarray[Any, Any]]:

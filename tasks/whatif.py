@@ -68,7 +68,10 @@ class Comparison(NamedTuple):
 
 
 def compare(store: Store, inputs: Mapping[str, Input], now: SelectSettings, then: SelectSettings) -> list[Comparison]:
-    """Every source under two settings of the selection. ``inputs`` are those of the stage select."""
+    """Every source under two settings of the selection. ``inputs`` are those of the stage select.
+
+    A text of which a policy takes out every line counts as kept here: texts are not read.
+    """
     sides = [_verdicts(Facts(store, dict(inputs), settings), settings) for settings in (now, then)]
     found = []
     for source in now.policies:
@@ -80,13 +83,24 @@ def compare(store: Store, inputs: Mapping[str, Input], now: SelectSettings, then
 
 def _verdicts(facts: Facts, settings: SelectSettings) -> dict[str, Verdicts]:
     better = pa.array(list(facts.better()), pa.string())
+    judged = {source: facts.checks(source) for source in sorted(settings.policies)}
+    repeated = iter(_repeated([table["doc_id"] for table, _ in judged.values()]))
     found = {}
-    for source in settings.policies:
-        table, checks = facts.checks(source)
+    for source, (table, checks) in judged.items():
         first = np.full(len(table), -1, np.int64)
         for number, check in enumerate(checks):
             first[(first < 0) & check.broken] = number
         duplicate = pc.is_in(table["doc_id"], value_set=better).to_numpy()
+        duplicate = duplicate | (next(repeated) & settings.remove_duplicates)
         first[(first < 0) & duplicate] = len(checks)
         found[source] = Verdicts(checks, first)
     return found
+
+
+def _repeated(columns: list[pa.ChunkedArray]) -> list[npt.NDArray[np.bool_]]:
+    """Of each column of doc_ids, which an earlier row of any of them has: one document in two archives."""
+    ids = pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string())
+    codes = pc.index_in(ids, value_set=ids.unique()).to_numpy()
+    repeated = np.ones(len(codes), np.bool_)
+    repeated[np.unique(codes, return_index=True)[1]] = False
+    return np.split(repeated, np.cumsum([len(column) for column in columns])[:-1])

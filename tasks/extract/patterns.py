@@ -14,14 +14,14 @@ CONTENT = 4  # the text itself, by a convention that many sites follow
 ARTICLE_BODY = 8  # schema.org says so
 HIDDEN = 16
 CAPTION = 32
-NEGATED = 128  # it says what an element has or has not, or is made with: no-sidebar, has-menu, elementor-widget
 ASIDE = 64  # beside the text, or a box in the midst of it
+NEGATED = 128  # it says what an element has or has not, or is made with: no-sidebar, has-menu, elementor-widget
 
 # A name is read in lower case with | for each joint: "articleBody main-text" is |article|body|main|text|.
-# Attributes other than class and id begin with their own name and a colon, which is read as =.
+# Attributes other than class and id begin with their own name and =.
 NAMES: dict[int, tuple[str, ...]] = {
     BOILERPLATE: (
-        "|nav|", "|navigation|", "|navbar", "|navigation", "|menu|", "|submenu|", "|topmenu|", "|mainmenu|", "|breadcrumb", "|crumbs|",
+        "|nav|", "|navigation|", "|navbar", "|menu|", "|submenu|", "|topmenu|", "|mainmenu|", "|breadcrumb", "|crumbs|",
         "|pagination|", "|paging|", "|pager|", "|pagenav", "|footer|", "|foot|links", "|rightrail|", "|rail|",
         "|widget|", "|widgets|", "|share|", "|sharing|", "|sharebar", "|sharetools", "|addthis", "|addtoany", "|sharedaddy|", "|social|", "|socials|", "|sociable",
         "|follow|us|", "|follow|button", "|newsletter", "|subscribe|", "|subscription|", "|signup|", "|sign|up|", "|optin|", "|mailchimp",
