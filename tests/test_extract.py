@@ -209,6 +209,29 @@ def test_a_page_that_would_keep_the_parser_busy_for_minutes_is_refused(html: str
         read_page(html, URL)
 
 
+def test_a_box_of_related_pages_goes_from_the_midst_of_the_text_around_it() -> None:
+    teasers = "".join(
+        f"<p><a href=t{n}>Ten tunnels</a> A teaser of number {n}, as long as a sentence of the article.</p>"
+        for n in range(3)
+    )
+    text = text_of(
+        f"<html><body><div>{PARAGRAPH * 4}<div><h3>You may also like</h3>{teasers}</div></div></body></html>"
+    )
+    assert "teaser" not in text
+    assert text.count("masons") == 12
+
+
+def test_the_text_around_its_longest_paragraph_or_list_stays() -> None:
+    long = f"<p>{SENTENCE * 12}</p>"
+    items = "".join(f"<li>{SENTENCE}" for _ in range(12))
+    for longest in (long, f"<ol>{items}</ol>", f"<blockquote>{long}</blockquote>"):
+        text = text_of(
+            f"<html><body><article><p>BEGIN {SENTENCE}</p>{longest}<p>END {SENTENCE}</p></article></body></html>"
+        )
+        assert "BEGIN" in text
+        assert "END" in text
+
+
 def test_a_layout_table_loses_its_menu() -> None:
     body, _ = KEPT["a page laid out by a table keeps the cell that holds its text"]
     assert "Products" not in text_of(f"<html><body>{body}</body></html>")

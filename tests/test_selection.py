@@ -120,12 +120,12 @@ def test_what_if_keeps_exactly_what_the_selection_would(mill: Mill) -> None:
     for name, changes in (("strict", ["gopher_word_count.min=90"]), ("gopher", []), ("fineweb", []), ("gpt3", [])):
         policy = policy_named(mill, name, changes)
         then = now.model_copy(update={"policies": {**now.policies, "crawl": policy}})
-        foreseen = {
-            doc_id
+        foreseen = Counter(
+            (one.source, doc_id)
             for one in compare(mill.store, select.inputs, now, then)
             for doc_id, kept in zip(one.doc_ids.to_pylist(), one.then.kept.tolist(), strict=True)
             if kept
-        }
+        )
         recipe = mill.recipe.model_copy(
             update={
                 "policies": {"tried": policy},
@@ -137,7 +137,8 @@ def test_what_if_keeps_exactly_what_the_selection_would(mill: Mill) -> None:
         )
         tried = Mill(recipe)
         tried.make("select")
-        assert {row["id"] for row in rows(mill.store, "SELECT id FROM corpus")} == foreseen, name
+        made = Counter((row["source"], row["id"]) for row in rows(mill.store, "SELECT source, id FROM corpus"))
+        assert made == foreseen, name
         Mill(mill.recipe).make("select")
 
 
@@ -172,6 +173,23 @@ def test_the_classifier_is_measured_on_documents_that_it_did_not_see(mill: Mill)
     assert 0 <= row["auc"] <= 1
     scores = rows(mill.store, "SELECT min(quality_score) AS low, max(quality_score) AS high FROM signals")
     assert 0 <= scores[0]["low"] < scores[0]["high"] <= 1
+
+
+def test_the_auc_is_no_better_than_chance_where_there_is_nothing_to_learn(tmp_path: Path) -> None:
+    draw = Random(2)
+    sources = []
+    for name in ("books", "crawl"):  # words that no two texts share: they can be remembered, but not learnt from
+        texts = [" ".join("".join(draw.choices("abcdefghij", k=9)) for _ in range(30)) for _ in range(300)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
+        sources.append(f'[sources.{name}]\njsonl = {{ files = ["{tmp_path / name}.jsonl"] }}')
+    (tmp_path / "recipe.toml").write_text(
+        f'name = "chance"\nstore = "{tmp_path}/store"\n[quality]\npositive = ["books"]\nnegative = ["crawl"]\n'
+        + "\n".join(sources)
+    )
+    mill = Mill(load_recipe(str(tmp_path / "recipe.toml")))
+    mill.make("extract")
+    (made,) = mill.make("quality")
+    assert 0.3 < made.statistic("auc") < 0.7
 
 
 def test_the_card_has_what_hugging_face_reads_and_what_readers_ask(mill: Mill) -> None:

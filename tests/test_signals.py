@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from collections import Counter
 from random import Random
 
 import pyarrow as pa
@@ -50,6 +51,36 @@ def test_repeated_n_grams_count_from_the_second_occurrence_without_overlap() -> 
     found = measure("a b c d e " * 3)
     # Five words are new; the other ten are two repeated 5-grams of 5 characters each.
     assert found["gopher_duplicate_5_gram_char_share"] == pytest.approx(10 / 30)
+
+
+def plainly_repeated(words: list[str], n: int) -> int:
+    """Characters in repeated n-grams, as a reader would count them."""
+    seen: set[tuple[str, ...]] = set()
+    at, characters = 0, 0
+    while at + n <= len(words):
+        gram = tuple(words[at : at + n])
+        if gram in seen:
+            characters += sum(map(len, gram))
+            at += n
+        else:
+            seen.add(gram)
+            at += 1
+    return characters
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["a", "bb", "ccc"]), min_size=1, max_size=60))
+def test_n_gram_shares_are_those_of_a_plain_count(words: list[str]) -> None:
+    text = " ".join(words)
+    found = measure(text)
+    for n in (2, 3, 4):
+        counts = Counter(" ".join(words[at : at + n]) for at in range(len(words) - n + 1))
+        most = max(counts.values(), default=0)
+        first = next((len(gram) for gram in counts if counts[gram] == most), 0)  # the earliest, on a tie
+        assert found[f"gopher_top_{n}_gram_char_share"] == pytest.approx(first * most / len(text) if most > 1 else 0)
+    for n in range(5, 11):
+        again = plainly_repeated(words, n) / len(text)
+        assert found[f"gopher_duplicate_{n}_gram_char_share"] == pytest.approx(again)
 
 
 def test_c4_by_hand() -> None:
