@@ -66,10 +66,15 @@ def _pages(data: Path) -> tuple[list[str], list[str]]:
 
 
 def _licences(data: Path) -> Iterator[str]:
+    yield from named_licences(data).values()
+
+
+def named_licences(data: Path) -> dict[str, str]:
+    """SPDX name -> text of a licence."""
     with tempfile.TemporaryDirectory() as folder:
         (archive,) = (data / "dedup").rglob("*.tar.zst")
         subprocess.run(["tar", "--zstd", "-xf", archive, "-C", folder], check=True)  # noqa: S607
-        for path in sorted(Path(folder).rglob("*.json")):
-            text = json.loads(path.read_text()).get("licenseText")
-            if text:
-                yield text
+        found = {
+            path.stem: json.loads(path.read_text()).get("licenseText") for path in sorted(Path(folder).rglob("*.json"))
+        }
+    return {name: text for name, text in found.items() if text}

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from benchmarks.harness import Row
 from tasks import policy
-from tasks.select import SelectSettings
+from tasks.facts import SelectSettings
 from tasks.signals.stage import SCHEMA, measure
 from tasks.stage import Input
 from tasks.whatif import compare

@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from flows import ask
 from flows.options import DEFAULT, Config, Overrides, Verbose, console, recipe_of
-from warehouse.errors import GristmillError
+from warehouse.errors import GristmillError, SettingError
 
 app = typer.Typer(
     help="Gristmill: web pages in, a language model out, and every grain accounted for.",
@@ -47,12 +47,19 @@ def _run_flow(
     from importlib import import_module
 
     from flows.engine import watching
+    from flows.forget import print_heeded, waiting
     from flows.progress import Terminal
+    from tasks.crawl.purge import finish_purges
+    from warehouse.log import now
 
+    finish_purges(mill.store)
+    wishes, started = waiting(mill), now()
     flow = getattr(import_module(f"flows.{flow_name}"), flow_name)
     with Terminal() as terminal:
         watching.report = terminal
         flow(recipe=recipe, **parameters)
+    if wishes and "extract" in targets:
+        print_heeded(mill, wishes, started, console)
     return mill
 
 
@@ -108,8 +115,11 @@ def crawl(
 
 @app.command()
 def corpus(config: Config = DEFAULT, overrides: Overrides = [], verbose: Verbose = False) -> None:
-    """Makes the corpus from the newest crawls: extract, quality, annotate, sign, match, select."""
-    _run_flow("corpus", config, overrides, verbose, ("extract", "quality", "annotate", "sign", "match", "select"))
+    """Makes the corpus from the newest crawls: every stage from extract to select."""
+    from flows.mill import STAGES
+
+    targets = STAGES[STAGES.index("extract") : STAGES.index("select") + 1]
+    _run_flow("corpus", config, overrides, verbose, targets)
 
 
 @app.command()
@@ -145,6 +155,39 @@ def status(
     print_status(mill, console)
     if not whole:
         raise typer.Exit(1)
+
+
+@app.command()
+def forget(
+    config: Config = DEFAULT,
+    overrides: Overrides = [],
+    url: Annotated[str, typer.Option(help="the documents of this URL, those to come included")] = "",
+    domain: Annotated[
+        str, typer.Option(help="those of this domain and of the ones below it, those to come included")
+    ] = "",
+    doc_id: Annotated[str, typer.Option(help="one document")] = "",
+    query: Annotated[str, typer.Option(help="what a query finds now: it gives a column doc_id or url")] = "",
+    reason: Annotated[str, typer.Option(help="why, for the record that each of them leaves")] = "requested",
+    retrain: Annotated[bool, typer.Option(help="learn tokenizer and quality classifier anew, too")] = False,
+    purge: Annotated[bool, typer.Option(help="take them out of the archives of crawls, for good")] = False,
+) -> None:
+    """Leaves documents out from the next run on, and tells which artifacts and checkpoints hold them."""
+    from flows.forget import forget as record_removal
+    from flows.forget import print_removal, purge_archives
+    from flows.mill import Mill
+
+    given = [
+        (kind, value)
+        for kind, value in (("url", url), ("domain", domain), ("doc_id", doc_id), ("query", query))
+        if value
+    ]
+    if len(given) != 1:
+        raise SettingError("forget takes one of --url, --domain, --doc-id and --query")
+    mill = Mill(recipe_of(config, overrides))
+    wish = record_removal(mill, *given[0], reason, retrain)  # type: ignore[arg-type]
+    print_removal(wish, console)
+    if purge:
+        console.print(purge_archives(mill.store, wish))
 
 
 @app.command()

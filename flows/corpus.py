@@ -24,6 +24,8 @@ def corpus(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, run_id: s
     make(mill, "quality")
     make(mill, "annotate")
     make(mill, "sign")
+    make(mill, "band")
     make(mill, "match")
+    make(mill, "elect")
     make(mill, "select")
     show_funnel(mill, rows(mill.store, FUNNEL))

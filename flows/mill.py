@@ -12,10 +12,13 @@ from urllib.parse import urlsplit
 
 from flows.recipe import Recipe, Source
 from tasks.crawl.stage import Crawl, content_input, crawl_to_use
+from tasks.dedup.band import Band
 from tasks.dedup.match import Match
 from tasks.dedup.sign import Sign
+from tasks.elect import Elect
 from tasks.evaluate.stage import Evaluate
 from tasks.extract.archive import ExtractArchive
+from tasks.extract.extraction import Extraction
 from tasks.extract.stage import Extract
 from tasks.extract.table import ExtractTable
 from tasks.pack import Pack
@@ -26,8 +29,9 @@ from tasks.signals.stage import Annotate
 from tasks.stage import SILENT, Input, MakeParts, Report, Stage, one_by_one, run_stages
 from tasks.tokenizer import TrainTokenizer
 from warehouse import log
-from warehouse.artifact import Manifest, complete
+from warehouse.artifact import Manifest, Ref, complete
 from warehouse.errors import GristmillError, MissingArtifact
+from warehouse.removals import removals
 from warehouse.store import Store
 
 STAGES = (
@@ -36,7 +40,9 @@ STAGES = (
     "quality",
     "annotate",
     "sign",
+    "band",
     "match",
+    "elect",
     "select",
     "tokenizer",
     "pack",
@@ -55,10 +61,26 @@ class Mill:
         report: Report = SILENT,
         fresh_crawl: bool = False,
         run_id: str = "",
+        heed_removals: bool = True,
     ) -> None:
         self.recipe, self.store, self.fresh_crawl = recipe, Store(recipe.store), fresh_crawl
         self._make_parts, self._report = make_parts, report
+        self.removals = removals(self.store) if heed_removals else ()
         self._run = log.resume_run(self.store, run_id) if run_id else log.new_run(recipe.name)
+
+    @cached_property
+    def whole(self) -> Mill:
+        """The same as if nothing were to be forgotten: it names artifacts, it makes none."""
+        return Mill(self.recipe, fresh_crawl=self.fresh_crawl, heed_removals=False)
+
+    def _kept(self, stage: Stage) -> Stage:
+        """A stage that learns from a whole corpus goes on with what it learnt before some of that was forgotten."""
+        if self.removals:
+            (whole,) = self.whole.stages(stage.name)
+            keys = [removal.kept[whole.ref.key] for removal in self.removals if whole.ref.key in removal.kept]
+            refs = [Ref(stage=stage.name, key=key) for key in keys]
+            stage.kept = next((ref for ref in refs if complete(self.store, ref) is not None), None)
+        return stage
 
     @cached_property
     def _crawls(self) -> dict[str, Crawl]:
@@ -91,17 +113,21 @@ class Mill:
                 for stage in self.stages("extract")
                 if stage.subject in examples
             }
-            return [TrainQuality(store, recipe.quality, inputs)] if examples else []
+            return [self._kept(TrainQuality(store, recipe.quality, inputs))] if examples else []
         builders: dict[str, Callable[[], Stage]] = {
-            "match": lambda: Match(
-                store, recipe.match_settings(), self._inputs(documents="extract", signatures="sign")
-            ),
-            "select": lambda: Select(
+            "band": lambda: Band(store, recipe.band_settings(), self._inputs(signatures="sign")),
+            "match": lambda: Match(store, recipe.match_settings(), self._match_inputs()),
+            "elect": lambda: Elect(
                 store,
                 recipe.select_settings(),
                 self._inputs(documents="extract", signals="annotate", duplicates="match"),
             ),
-            "tokenizer": lambda: TrainTokenizer(store, recipe.tokenizer, self._inputs(corpus="select")),
+            "select": lambda: Select(
+                store,
+                recipe.select_settings(),
+                self._inputs(documents="extract", signals="annotate", elections="elect"),
+            ),
+            "tokenizer": lambda: self._kept(TrainTokenizer(store, recipe.tokenizer, self._inputs(corpus="select"))),
             "pack": lambda: Pack(store, recipe.pack, self._inputs(corpus="select", tokenizer="tokenizer")),
             "pretrain": lambda: Pretrain(
                 store, recipe.pretrain_settings(), self._inputs(tokens="pack", tokenizer="tokenizer")
@@ -114,8 +140,18 @@ class Mill:
         }
         return [builders[name]()]
 
+    def _match_inputs(self) -> dict[str, Input]:
+        quality = self._inputs(signals="annotate") if self.stages("quality") else {}
+        return self._inputs(documents="extract", signatures="sign", candidates="band") | quality
+
     def _extract(self, name: str) -> Stage:
-        """The stage that makes a source's documents, whatever the source is."""
+        """The stage that makes a source's documents without those that are to be forgotten."""
+        stage = self._extraction(name)
+        stage.removals = self.removals
+        return stage
+
+    def _extraction(self, name: str) -> Extraction:
+        """The way to a source's documents, whatever the source is."""
         source, settings = self.recipe.sources[name], self.recipe.extract
         if source.warc is not None:
             return ExtractArchive(self.store, settings, source.warc, name)

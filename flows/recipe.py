@@ -11,17 +11,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tasks import policy as policies_of
 from tasks.crawl.settings import CrawlSettings
+from tasks.dedup.band import BandSettings
 from tasks.dedup.match import MatchSettings
 from tasks.dedup.sign import SignSettings
 from tasks.evaluate.stage import EvaluateSettings
 from tasks.extract.archive import WarcSettings
 from tasks.extract.page import ExtractSettings
 from tasks.extract.table import TableSettings, TextSettings
+from tasks.facts import SelectSettings
 from tasks.pack import PackSettings
 from tasks.policy import Policy
 from tasks.pretrain.settings import PretrainSettings
 from tasks.quality import QualitySettings
-from tasks.select import SelectSettings
 from tasks.signals.stage import AnnotateSettings
 from tasks.tokenizer import TokenizerSettings
 from tasks.urls import domain_of
@@ -130,11 +131,14 @@ class Recipe(BaseModel):
             return Policy()
         return self.policies.get(source.policy) or policies_of.load(source.policy)
 
+    def band_settings(self) -> BandSettings:
+        """How candidates are looked for, by the settings of both of its neighbours."""
+        return BandSettings(bands=self.sign.bands, window=self.match.window, memory_mb=self.match.memory_mb)
+
     def match_settings(self) -> MatchSettings:
-        """The match settings with the sources' priorities."""
-        return self.match.model_copy(
-            update={"priority": {name: source.priority for name, source in self.sources.items()}}
-        )
+        """The match settings with the sources' priorities, and the shingles of the signatures."""
+        priority = {name: source.priority for name, source in self.sources.items()}
+        return self.match.model_copy(update={"priority": priority, "shingle_words": self.sign.shingle_words})
 
     def pretrain_settings(self) -> PretrainSettings:
         """The training settings with the sources' weights where no other mixture is given."""

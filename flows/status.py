@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from flows.forget import warn_of_waiting
 from flows.mill import STAGES, Mill
 from flows.progress import duration_text, size_text
 from flows.query import rows
@@ -47,6 +48,7 @@ def print_status(mill: Mill, console: Console) -> None:
                 duration_text(wall) if wall is not None else "",
             )
     console.print(table)
+    warn_of_waiting(mill, console)
     console.print(f"{to_make} to make: gristmill run" if to_make else "Everything is made.")
 
 

@@ -14,8 +14,9 @@ from flows.mill import Mill
 from flows.progress import size_text
 from flows.query import connect
 from tasks import policy as policies
+from tasks.facts import SelectSettings
 from tasks.policy import Policy
-from tasks.select import BYTES_PER_TOKEN, SelectSettings
+from tasks.select import BYTES_PER_TOKEN
 from tasks.whatif import Comparison, compare
 from warehouse.artifact import complete
 from warehouse.errors import MissingArtifact, SettingError
@@ -55,13 +56,13 @@ def _changed(policy: Policy, change: str) -> Policy:
 
 def what_if(mill: Mill, policy: Policy, sources: list[str], console: Console) -> None:
     """Prints what a policy would keep of some sources, of those that have a policy now where none is named."""
-    (select,) = mill.stages("select")
-    for entry in select.inputs.values():
+    (elect,) = mill.stages("elect")
+    for entry in elect.inputs.values():
         if complete(mill.store, entry.ref) is None:
             raise MissingArtifact(
                 f"the recipe {mill.recipe.name} has no signals and duplicates yet: run gristmill corpus first"
             )
-    now = select.settings
+    now = elect.settings
     assert isinstance(now, SelectSettings)
     for source in sources:
         if source not in now.policies:
@@ -70,7 +71,7 @@ def what_if(mill: Mill, policy: Policy, sources: list[str], console: Console) ->
             )
     chosen = sources or [name for name, source in mill.recipe.sources.items() if source.policy] or list(now.policies)
     then = now.model_copy(update={"policies": {**now.policies, **dict.fromkeys(chosen, policy)}})
-    found = compare(mill.store, select.inputs, now, then)
+    found = compare(mill.store, elect.inputs, now, then)
     with connect(mill.store) as connection:
         ((rate,),) = connection.sql("SELECT sum(n_bytes) / sum(length) FROM token_spans").fetchall()
     _print_totals(found, chosen, float(rate or BYTES_PER_TOKEN), console)

@@ -16,7 +16,7 @@ from pydantic import Field
 from tasks.stage import Made, Report, Stage, StageSettings
 from tasks.tokenizer import Codec
 from warehouse import schemas
-from warehouse.artifact import Counts, PartWriter, Ref, load, read_tables, verified_path
+from warehouse.artifact import Counts, PartWriter, Ref, file_of, load, read_tables, verified_path
 from warehouse.store import Store
 
 SPLITS = ("train", "validation")
@@ -48,6 +48,10 @@ class Pack(Stage):
 
     def documents_expected(self) -> int:
         return load(self.store, self.inputs["corpus"].ref).counts.kept
+
+    def part_inputs(self, part: str) -> Sequence[str]:
+        corpus = file_of(self.store, self.inputs["corpus"].ref, "corpus", part)
+        return [corpus.sha256, self.inputs["tokenizer"].identity]
 
     def make(self, part: str, writer: PartWriter, report: Report) -> Made:
         """Encodes the part's documents, each ended by the end-of-text token, into one array a split."""

@@ -24,6 +24,10 @@ from warehouse.artifact import (
     Ref,
     artifact_key,
     complete,
+    noted_part,
+    part_identity,
+    remember_part,
+    take_part,
     valid_record,
     write_manifest,
 )
@@ -82,6 +86,7 @@ class Stage(ABC):
 
     def __init__(self, store: Store, settings: StageSettings, inputs: Mapping[str, Input], subject: str = "") -> None:
         self.store, self.settings, self.inputs, self.subject = store, settings, dict(inputs), subject
+        self.kept: Ref | None = None  # an artifact that stands in for what this stage would make
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -91,6 +96,8 @@ class Stage(ABC):
     @property
     def ref(self) -> Ref:
         """The reference to what this stage makes, known before it is made."""
+        if self.kept is not None:
+            return self.kept
         inputs = {name: entry.identity for name, entry in self.inputs.items()}
         identity = {"subject": self.subject, **self.identity} if self.subject else self.identity
         return Ref(stage=self.name, key=artifact_key(self.name, self.version, identity, inputs))
@@ -107,6 +114,35 @@ class Stage(ABC):
     @abstractmethod
     def make(self, part: str, writer: PartWriter, report: Report) -> Made:
         """Makes one part: writes its files, returns what it counted."""
+
+    def part_inputs(self, part: str) -> Sequence[str] | None:
+        """Digests of all that this part's content depends on, beside the stage and its settings; None where that is unknown.
+
+        A part of an earlier artifact with the same ones is taken over instead of made again.
+        """
+        return None
+
+    def part_settings(self, part: str) -> dict[str, Any]:
+        """The settings that a part's content depends on, where those of the artifact say more."""
+        return self.identity
+
+    def take_over(self, part: str) -> PartRecord | None:
+        """Takes the part over from an earlier artifact that has the same, or returns None."""
+        name = self._part_name(part)
+        found = None if name is None else noted_part(self.store, self.name, part, name)
+        return None if found is None else take_part(self.store, self.ref, *found)
+
+    def remember(self, part: str) -> None:
+        """Notes where the part is, for artifacts to come."""
+        name = self._part_name(part)
+        if name is not None:
+            remember_part(self.store, self.ref, part, name)
+
+    def _part_name(self, part: str) -> str | None:
+        inputs = self.part_inputs(part)
+        if inputs is None:
+            return None
+        return part_identity(self.name, self.version, self.part_settings(part), part, inputs)
 
     def committed(self) -> None:  # noqa: B027 (most stages keep nothing)
         """Called once a part's record is durable: what was only needed to make it can go."""
@@ -137,17 +173,21 @@ MakeParts = Callable[[Sequence[tuple[Stage, str]], Report], None]
 
 
 def make_part(stage: Stage, part: str, report: Report = SILENT) -> PartRecord:
-    """Makes and commits one part in this process, unless its record is valid already."""
+    """Makes and commits one part in this process, unless it is there already, in this artifact or in an earlier one."""
     existing = valid_record(stage.store, stage.ref, part)
     if existing is not None:
         return existing
     started, clock, (cpu, _) = log.now(), time.perf_counter(), usage()
-    writer = PartWriter(stage.store, stage.ref, part)
-    made = stage.make(part, writer, report)
-    record = writer.commit(made.counts, made.statistics)
+    record = stage.take_over(part)
+    reused = record is not None
+    if record is None:
+        writer = PartWriter(stage.store, stage.ref, part)
+        made = stage.make(part, writer, report)
+        record = writer.commit(made.counts, made.statistics)
+    stage.remember(part)
     stage.committed()
     cpu_after, peak = usage()
-    log.note_work(stage.store, stage.ref, part, started, time.perf_counter() - clock, cpu_after - cpu, peak)
+    log.note_work(stage.store, stage.ref, part, started, time.perf_counter() - clock, cpu_after - cpu, peak, reused)
     return record
 
 

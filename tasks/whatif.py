@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.draws import uniform
+from tasks.facts import Facts, SelectSettings
 from tasks.policy import Check
-from tasks.select import Facts, SelectSettings
 from tasks.stage import Input
 from warehouse.artifact import read_tables
 from warehouse.store import Store

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.dedup import minhash
+from tasks.dedup.band import Band, BandSettings
 from tasks.dedup.match import Match, MatchSettings
+from tasks.dedup.minhash import Scheme
 from tasks.dedup.sign import Sign, SignSettings
 from tasks.extract.page import doc_id_of
-from tasks.stage import Input, run_stages
-from warehouse import schemas
+from tasks.stage import Input, MakeParts, one_by_one, run_stages
+from warehouse import log, schemas
 from warehouse.artifact import Counts, Manifest, PartWriter, Ref, read_tables, write_manifest
 from warehouse.store import Store
 
@@ -60,61 +64,118 @@ def texts(seed: int, families: int, copies: int) -> list[str]:
     return out
 
 
-def clusters(folder: Path, documents: list[tuple[str, str]], parts: int = 1, **changes: Any) -> list[dict[str, Any]]:
-    """The duplicates table of (url, text) documents stored in so many parts."""
-    store, ref = Store(str(folder)), Ref(stage="extract", key="k")
-    records = []
+_WORD = re.compile(r"\w+")
+
+
+def words_of(text: str) -> list[str]:
+    """The plain definition: runs of word characters of the lower-cased text."""
+    return _WORD.findall(text.lower())
+
+
+def shingles(text: str) -> set[str]:
+    """The plain definition: word 5-grams, or all of a shorter text."""
+    words = words_of(text)
+    return {" ".join(words[i : i + 5]) for i in range(max(1, len(words) - 4))}
+
+
+def similarity(a: str, b: str) -> float:
+    one, other = shingles(a), shingles(b)
+    return len(one & other) / len(one | other)
+
+
+def stored(store: Store, documents: list[tuple[str, str]], parts: int = 1, source: str = "s") -> Ref:
+    """(url, text) documents as an artifact of so many parts."""
+    ref, records = Ref(stage="extract", key=hashlib.sha256(repr((documents, parts, source)).encode()).hexdigest()), []
     for number in range(parts):
         rows = [
-            {"doc_id": doc_id_of(url, text), "url": url, "text": text, "source": "s", "n_chars": len(text)}
+            {"doc_id": doc_id_of(url, text), "url": url, "text": text, "source": source, "n_chars": len(text)}
             for url, text in documents[number::parts]
         ]
-        writer = PartWriter(store, ref, f"s-{number:05d}")
+        writer = PartWriter(store, ref, f"{source}-{number:05d}")
         writer.table("documents", pa.Table.from_pylist(rows, schema=schemas.DOCUMENTS))
         records.append(writer.commit(Counts(documents_in=len(rows), kept=len(rows)), {}))
-    counts = sum((record.counts for record in records), Counts())
-    write_manifest(
-        store,
-        Manifest(
-            stage="extract",
-            subject="s",
-            version=1,
-            key="k",
-            settings={},
-            inputs={},
-            counts=counts,
-            rows=0,
-            bytes=0,
-            parts=tuple(records),
-        ),
-        None,
+    whole = {"counts": sum((record.counts for record in records), Counts()), "rows": 0, "bytes": 0}
+    manifest = Manifest(
+        stage="extract", subject=source, version=1, key=ref.key, settings={}, inputs={}, parts=tuple(records), **whole
     )
-    (signed,) = run_stages([Sign(store, SignSettings(), {"documents": Input.of(ref)}, "s")])
-    inputs = {"documents/s": Input.of(ref), "signatures/s": Input.of(signed.ref)}
-    (made,) = run_stages([Match(store, MatchSettings(**changes), inputs)])
-    return read_tables(store, made.ref, "duplicates").to_pylist()
+    write_manifest(store, manifest, None)
+    return ref
 
 
-def test_signatures_are_bit_identical_to_datasketch() -> None:
-    for text in [*texts(1, 5, 2), "short", "", "Ünïcödé İstanbul ΣΑΣ 日本語 text of some words"]:
-        reference = MinHash(num_perm=128, scheme="affine32", hashfunc=xxhash.xxh32_intdigest)
-        for shingle in minhash.shingles(text):
-            reference.update(shingle.encode())
-        (ours,) = minhash.signatures([minhash.shingles(text)])
-        assert ours.dtype == np.uint32
-        assert (ours == reference.hashvalues).all()
+def matched(store: Store, sources: dict[str, Ref], make_parts: MakeParts = one_by_one, **changes: Any) -> Ref:
+    """Signs, bands and matches the documents of these artifacts."""
+    inputs = {f"documents/{source}": Input.of(ref) for source, ref in sources.items()}
+    signed = {}
+    for source, ref in sources.items():
+        (made,) = run_stages([Sign(store, SignSettings(), {"documents": Input.of(ref)}, source)], make_parts)
+        signed[f"signatures/{source}"] = Input.of(made.ref)
+    (band,) = run_stages([Band(store, BandSettings(memory_mb=changes.get("memory_mb", 1024)), signed)], make_parts)
+    inputs |= signed | {"candidates": Input.of(band.ref)}
+    (made,) = run_stages([Match(store, MatchSettings(**changes), inputs)], make_parts)
+    log.note_stage(store, log.new_run("test"), [made.ref])
+    return made.ref
 
 
-def test_text_shorter_than_a_shingle_is_one_shingle() -> None:
-    assert minhash.shingles("One, two!") == {"one two"}
-    assert minhash.shingles("a b c d e") == {"a b c d e"}
-    assert len(minhash.shingles("a b c d e f")) == 2
+def clusters(folder: Path, documents: list[tuple[str, str]], parts: int = 1, **changes: Any) -> list[dict[str, Any]]:
+    """The duplicates table of (url, text) documents stored in so many parts."""
+    store = Store(str(folder))
+    ref = matched(store, {"s": stored(store, documents, parts)}, **changes)
+    return read_tables(store, ref, "duplicates").to_pylist()
+
+
+AWKWARD = [
+    "short", "", "  ", "...", "One, two!", "a b c d e", "a b c d e f", "_under_score_ 1234 x_1",
+    "Ünïcödé İstanbul ΣΑΣ 日本語 text of some words ΑΣ", "ὈΔΥΣΣΕΎΣ ΟΔΟΣ", "ȺȾ" * 40, "\x00 nul \x7f",
+    "x" * 5000, "é" * 63 + "a", "a" * 64, "a" * 63 + " b", "’" * 65 + "word", " ".join(["longword" * 30] * 7),
+]  # fmt: skip
+
+
+def reference_signature(text: str, hashes: int) -> Any:
+    reference = MinHash(num_perm=hashes, scheme="affine32", hashfunc=xxhash.xxh32_intdigest)
+    reference.update_batch([shingle.encode() for shingle in shingles(text)])
+    return reference.hashvalues
+
+
+@pytest.mark.parametrize("hashes", [10, 112, 128, 200])
+def test_signatures_are_bit_identical_to_datasketch(hashes: int) -> None:
+    given_texts = [*texts(1, 5, 2), *AWKWARD]
+    found = minhash.sketches(pa.array(given_texts), Scheme(hashes, 2, 5))
+    assert found.signatures.dtype == np.uint32
+    for text, signature in zip(given_texts, found.signatures, strict=True):
+        assert (signature == reference_signature(text, hashes)).all(), text
+
+
+@given(st.lists(st.text(max_size=200), max_size=6))
+@settings(deadline=None)
+def test_words_and_shingles_of_any_text_are_those_of_python(given_texts: list[str]) -> None:
+    given_texts = [text.encode("utf-8", "replace").decode() for text in given_texts]
+    found = minhash.shingle_hashes(pa.array(given_texts, pa.string()), 5)
+    for row, text in enumerate(given_texts):
+        expected = {xxhash.xxh32_intdigest(shingle.encode()) for shingle in shingles(text)}
+        assert set(found.values[found.starts[row] : found.ends[row]].tolist()) == expected
+
+
+def test_every_code_point_is_a_word_or_none_as_in_python() -> None:
+    characters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+    given_texts = [" ".join(characters[i : i + 997]) for i in range(0, len(characters), 997)]
+    found = minhash.shingle_hashes(pa.array(given_texts), 1)
+    for row, text in enumerate(given_texts):
+        expected = [xxhash.xxh32_intdigest(word.encode()) for word in words_of(text)] or [xxhash.xxh32_intdigest(b"")]
+        assert found.values[found.starts[row] : found.ends[row]].tolist() == expected
+
+
+def test_texts_of_the_same_words_have_one_digest_and_others_another() -> None:
+    given_texts = ["One two, three.", "one TWO three", "one two thre e", "", "...", "one two three\0", "o" * 8, "o" * 9]
+    digests = [tuple(digest) for digest in minhash.sketches(pa.array(given_texts), Scheme()).digests.tolist()]
+    assert digests[0] == digests[1] == digests[5]
+    assert digests[3] == digests[4]
+    assert len(set(digests)) == 5
 
 
 def test_no_cluster_joins_documents_without_a_verified_path(tmp_path: Path) -> None:
     documents = [(f"http://x.example/{i}", text) for i, text in enumerate(texts(2, 20, 4))]
     found = clusters(tmp_path, documents)
-    by_id = {doc_id_of(url, text): minhash.shingles(text) for url, text in documents}
+    by_id = {doc_id_of(url, text): shingles(text) for url, text in documents}
     assert found
     for row in found:
         others = [
@@ -122,15 +183,19 @@ def test_no_cluster_joins_documents_without_a_verified_path(tmp_path: Path) -> N
             for other in found
             if other["cluster_id"] == row["cluster_id"] and other["doc_id"] != row["doc_id"]
         ]
-        assert max(minhash.jaccard(by_id[row["doc_id"]], by_id[other]) for other in others) >= 0.8
+        assert (
+            max(len(by_id[row["doc_id"]] & by_id[other]) / len(by_id[row["doc_id"]] | by_id[other]) for other in others)
+            >= 0.8
+        )
 
 
 def test_recall_against_brute_force(tmp_path: Path) -> None:
     documents = [(f"http://x.example/{i}", text) for i, text in enumerate(texts(3, 30, 4))]
-    sets = [minhash.shingles(text) for _, text in documents]
     cluster = {row["doc_id"]: row["cluster_id"] for row in clusters(tmp_path, documents)}
     ids = [doc_id_of(url, text) for url, text in documents]
-    pairs = [(i, j) for i in range(len(sets)) for j in range(i) if minhash.jaccard(sets[i], sets[j]) >= 0.8]
+    pairs = [
+        (i, j) for i in range(len(documents)) for j in range(i) if similarity(documents[i][1], documents[j][1]) >= 0.8
+    ]
     together = sum(ids[i] in cluster and cluster[ids[i]] == cluster.get(ids[j]) for i, j in pairs)
     assert together / len(pairs) >= 0.98
 

@@ -33,7 +33,7 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         ("pretrain.heads=3", ("width 32 is not a multiple of heads 3",)),
         ("policies.books.rules.0.signal=gopher_words", ("the nearest is gopher_word_count",)),
         ("sources.works.policy=book", ("sources.works.policy is book", "the nearest is books")),
-        ("match.bands=99", ("bands x rows is 792",)),
+        ("sign.bands=99", ("bands x rows is 792",)),
         ("policies.books.rules.9.min=80", ("there is no setting policies.books.rules.9.min",)),
         ("store.x=1", ("there is no setting store.x",)),
         ("store=nonsense://x", ("the store nonsense://x cannot be opened",)),

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from tasks import policy
 from tasks.draws import uniform
+from tasks.facts import SelectSettings
 from tasks.policy import Policy, Rule, passing
-from tasks.select import SelectSettings
 from tasks.signals.stage import SIGNALS
 from tests.conftest import PROJECT
 from warehouse.errors import SettingError

@@ -10,12 +10,12 @@ from random import Random
 
 import pytest
 
-from flows.mill import Mill
+from flows.mill import STAGES, Mill
 from flows.query import rows
 from flows.recipe import load_recipe
 from flows.reporting import publish_card
 from flows.whatif import policy_named
-from tasks.select import SelectSettings
+from tasks.facts import SelectSettings
 from tasks.whatif import compare
 from tests.conftest import Run
 from warehouse.errors import GristmillError, SettingError
@@ -86,7 +86,7 @@ def mill(tmp_path_factory: pytest.TempPathFactory) -> Mill:
         validation_share = 0.05
     """)
     made = Mill(load_recipe(str(recipe)))
-    for stage in ("extract", "quality", "annotate", "sign", "match", "select", "tokenizer", "pack"):
+    for stage in STAGES[STAGES.index("extract") : STAGES.index("pack") + 1]:
         made.make(stage)
     return made
 
@@ -114,15 +114,15 @@ def test_the_corpus_is_without_personal_data_and_without_the_lines_that_go(mill:
 
 
 def test_what_if_keeps_exactly_what_the_selection_would(mill: Mill) -> None:
-    (select,) = mill.stages("select")
-    now = select.settings
+    (elect,) = mill.stages("elect")
+    now = elect.settings
     assert isinstance(now, SelectSettings)
     for name, changes in (("strict", ["gopher_word_count.min=90"]), ("gopher", []), ("fineweb", []), ("gpt3", [])):
         policy = policy_named(mill, name, changes)
         then = now.model_copy(update={"policies": {**now.policies, "crawl": policy}})
         foreseen = Counter(
             (one.source, doc_id)
-            for one in compare(mill.store, select.inputs, now, then)
+            for one in compare(mill.store, elect.inputs, now, then)
             for doc_id, kept in zip(one.doc_ids.to_pylist(), one.then.kept.tolist(), strict=True)
             if kept
         )
@@ -136,9 +136,11 @@ def test_what_if_keeps_exactly_what_the_selection_would(mill: Mill) -> None:
             }
         )
         tried = Mill(recipe)
+        tried.make("elect")
         tried.make("select")
         made = Counter((row["source"], row["id"]) for row in rows(mill.store, "SELECT source, id FROM corpus"))
         assert made == foreseen, name
+        Mill(mill.recipe).make("elect")
         Mill(mill.recipe).make("select")
 
 
@@ -238,7 +240,7 @@ def test_a_rule_on_a_score_that_nobody_learnt_is_an_error_before_anything_is_wri
         }
     )
     other = Mill(recipe)
-    for stage in ("extract", "quality", "annotate", "sign", "match"):
+    for stage in ("extract", "quality", "annotate", "sign", "band", "match"):
         other.make(stage)
     with pytest.raises(GristmillError, match=r"quality\.positive"):
-        other.make("select")
+        other.make("elect")

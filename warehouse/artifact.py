@@ -23,6 +23,7 @@ from warehouse.store import Store, sha256_of
 KEY_LENGTH = 32  # hexadecimal digits: 128 bits of the SHA-256
 COMPRESSION = "zstd"
 ROW_GROUP_ROWS = 65_536
+REUSE = "reuse"  # where parts note their content, below the store
 
 
 class _Frozen(BaseModel):
@@ -180,6 +181,42 @@ def valid_record(store: Store, ref: Ref, part: str) -> PartRecord | None:
     return record if whole else None
 
 
+def part_identity(stage: str, version: int, settings: Mapping[str, Any], part: str, inputs: Sequence[str]) -> str:
+    """The name of a part's content, the same in every artifact that has it."""
+    return artifact_key(f"{stage}/{part}", version, settings, {str(n): digest for n, digest in enumerate(inputs)})
+
+
+def remember_part(store: Store, ref: Ref, part: str, identity: str) -> None:
+    """Notes where a part's content is, for artifacts to come. The note is a hint: losing it costs work, never data."""
+    store.write_bytes(f"{REUSE}/{ref.stage}/{identity}.json", json.dumps({"key": ref.key, "part": part}).encode())
+
+
+def noted_part(store: Store, stage: str, part: str, identity: str) -> tuple[Ref, PartRecord] | None:
+    """An artifact of the stage that has a part with this content, its bytes checked, or None."""
+    try:
+        known = json.loads(store.read_bytes(f"{REUSE}/{stage}/{identity}.json"))
+        ref, name = Ref(stage=stage, key=known["key"]), known["part"]
+    except (FileNotFoundError, ValueError, KeyError):
+        return None
+    record = valid_record(store, ref, name)
+    if record is None or name != part:
+        return None
+    try:
+        for file in record.files:
+            verified_path(store, ref, file)
+    except CorruptPart:
+        return None
+    return ref, record
+
+
+def take_part(store: Store, ref: Ref, other: Ref, record: PartRecord) -> PartRecord:
+    """Takes over another artifact's part as one of ``ref``, under this record."""
+    for file in record.files:
+        store.copy(f"{other.folder}/{file.path}", f"{ref.folder}/{file.path}")
+    store.write_bytes(record_path(ref, record.part), record.model_dump_json(indent=1).encode())
+    return record
+
+
 def read_manifest(store: Store, ref: Ref) -> Manifest | None:
     """An artifact's manifest, or None where it does not exist."""
     try:
@@ -260,10 +297,11 @@ def read_tables(
     store: Store, ref: Ref, table: str, columns: Sequence[str] | None = None, parts: Sequence[str] | None = None
 ) -> pa.Table:
     """The rows of a table of an artifact, in the order of its parts (all, or those named), verified."""
-    files = list(load(store, ref).files(table))
     if parts is not None:
-        wanted = {f"{table}/{part}.parquet" for part in parts}
-        files = [file for file in files if file.path in wanted]
+        records = [_record(store, ref, part) for part in parts]
+        files = [file for record in records for file in record.files if file.path == f"{table}/{record.part}.parquet"]
+    else:
+        files = list(load(store, ref).files(table))
     pieces = [
         pq.read_table(verified_path(store, ref, file), columns=None if columns is None else list(columns))
         for file in files
@@ -271,6 +309,23 @@ def read_tables(
     if not pieces:
         raise MissingArtifact(f"the artifact {ref} has no table {table}")
     return pa.concat_tables(pieces)
+
+
+def _record(store: Store, ref: Ref, part: str) -> PartRecord:
+    record = valid_record(store, ref, part)
+    if record is None:
+        raise MissingArtifact(
+            f"the part {part} of the artifact {ref} is not whole in the store {store.url}: run the same command again"
+        )
+    return record
+
+
+def file_of(store: Store, ref: Ref, table: str, part: str) -> FileRecord:
+    """The record of a part's file of a table. Raises MissingArtifact."""
+    for file in _record(store, ref, part).files:
+        if file.path == f"{table}/{part}.parquet":
+            return file
+    raise MissingArtifact(f"the artifact {ref} has no part {part} of the table {table}")
 
 
 def part_name(subject: str, number: int) -> str:

@@ -18,6 +18,7 @@ from warehouse import log, schemas
 from warehouse.artifact import Manifest, Ref, read_manifest
 from warehouse.errors import MissingArtifact
 from warehouse.lineage import MACROS
+from warehouse.removals import removals
 from warehouse.store import Store
 
 # View name -> the query that adds what other tables know, over the stored table stored.<name>.
@@ -122,6 +123,7 @@ def _create_views(connection: duckdb.DuckDBPyConnection, store: Store, as_of: st
     ]
     _register(connection, "main.runs", run_rows, schemas.RUNS)
     _create_work(connection, store)
+    _create_removals(connection, store)
     for name in ("documents", "corpus"):
         connection.execute(f"CREATE VIEW main.{name} AS {JOINED_VIEWS[name]}")
     connection.execute(f"CREATE VIEW main.mixture AS {MIXTURE}")
@@ -203,6 +205,14 @@ def _create_work(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
     }
     columns = ", ".join(f"{name}: '{kind}'" for name, kind in types.items())
     connection.execute(f"CREATE VIEW main.work AS FROM read_json([{_quoted(files)}], columns = {{{columns}}})")
+
+
+def _create_removals(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
+    wishes = removals(store)
+    rows = [{name: getattr(wish, name) for name in schemas.REMOVALS.names} for wish in wishes]
+    _register(connection, "main.removals", rows, schemas.REMOVALS)
+    effects = [{"identity": wish.identity, **effect.model_dump()} for wish in wishes for effect in wish.effects]
+    _register(connection, "main.affected", effects, schemas.AFFECTED)
 
 
 def _create_macros(connection: duckdb.DuckDBPyConnection, order: TrainingOrder | None) -> None:

@@ -133,15 +133,26 @@ CLASSIFIERS = pa.schema(
     ]
 )
 
+# Behind these columns stand the band keys, band_00 and so on: 64 bits that stand for the band's numbers.
 SIGNATURES = pa.schema(
     [
         _field("doc_id", _text, "the document", nullable=False),
-        _field("url", _text, "canonical URL", nullable=False),
-        _field("text_digest", _text, "SHA-256 of the normalised text: equal for exact duplicates", nullable=False),
-        _field("n_shingles", pa.int32(), "distinct word 5-grams"),
+        _field("doc_key", pa.uint64(), "64 bits that stand for doc_id, which order documents", nullable=False),
+        _field("url_digest", pa.binary(16), "128 bits that stand for the canonical URL", nullable=False),
+        _field(
+            "text_digest",
+            pa.binary(16),
+            "128 bits that stand for the words: equal for exact duplicates",
+            nullable=False,
+        ),
+        _field("n_shingles", _int, "word n-grams, repeated ones counted each time", nullable=False),
         _field("n_chars", _int, "Unicode code points of the text"),
-        _field("signature", pa.list_(pa.uint32(), 128), "MinHash, datasketch scheme affine32, seed 1"),
     ]
+)
+
+# Pairs of documents that share a key. A row number counts the signatures of all sources, in the order of their names.
+CANDIDATES = pa.schema(
+    [_field("a", _int, "row of one", nullable=False), _field("b", _int, "row of the other", nullable=False)]
 )
 
 DUPLICATES = pa.schema(
@@ -149,7 +160,7 @@ DUPLICATES = pa.schema(
         _field("doc_id", _text, "the document", nullable=False),
         _field("cluster_id", _text, "smallest doc_id of the cluster"),
         _field("cluster_size", _int, "documents in the cluster"),
-        _field("kept_doc_id", _text, "the first of the cluster by source priority, length, doc_id"),
+        _field("kept_doc_id", _text, "the first of the cluster by source priority, quality, length, doc_id"),
         _field("kind", _text, "strongest link into the cluster: url, exact or near"),
         _field("jaccard", _real, "largest verified Jaccard similarity to a member"),
         _field("rank", _int, "place in the cluster's order of preference, 0 first"),
@@ -162,7 +173,20 @@ DUPLICATE_PAIRS = pa.schema(
         _field("b", _text, "doc_id, larger", nullable=False),
         _field("band", pa.int32(), "first LSH band that they share, -1 for url and exact pairs"),
         _field("jaccard", _real, "exact Jaccard similarity of their shingles"),
+        _field("containment", _real, "share of the smaller one's shingles that the other has"),
         _field("verdict", _text, "url, exact, near or rejected"),
+    ]
+)
+
+ELECTIONS = pa.schema(
+    [
+        _field("part", _text, "part of the documents that it is in", nullable=False),
+        _field("doc_id", _text, "a document of a cluster", nullable=False),
+        _field("kept_doc_id", _text, "the document that stands for it"),
+        _field("kind", _text, "its strongest link into the cluster: url, exact or near"),
+        _field("jaccard", _real, "its largest verified similarity to a member"),
+        _field("elsewhere", _text, "source of an earlier part that holds the very same document"),
+        _field("repeats", pa.int32(), "how often it stands in the training tokens, where it is kept"),
     ]
 )
 
@@ -303,6 +327,31 @@ RUNS = pa.schema(
         _field("started_at", _text, "ISO 8601"),
         _field("stage", _text, "the stage"),
         _field("key", _text, "artifact"),
+    ]
+)
+
+REMOVALS = pa.schema(
+    [
+        _field("identity", _text, "digest of what is forgotten and why"),
+        _field("at", _text, "when that was asked, ISO 8601"),
+        _field("kind", _text, "url, domain, doc_id or query"),
+        _field("value", _text, "which"),
+        _field("reason", _text, "why"),
+        _field("documents", _int, "documents that were known then"),
+    ]
+)
+
+AFFECTED = pa.schema(
+    [
+        _field("identity", _text, "of the removal"),
+        _field("what", _text, "corpus part, token shard or checkpoint"),
+        _field("stage", _text, "the stage"),
+        _field("key", _text, "artifact that held or saw forgotten documents"),
+        _field("part", _text, "part of it"),
+        _field("documents", _int, "forgotten documents in it"),
+        _field("tokens", _int, "their tokens"),
+        _field("first_step", _int, "of a training run, the first that saw one"),
+        _field("steps", _int, "how many did"),
     ]
 )
 

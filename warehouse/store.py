@@ -159,6 +159,24 @@ class Store:
                 self.filesystem.put_file(str(local), self.address(path))
                 local.unlink()
 
+    def copy(self, path: str, to: str) -> None:
+        """Commits the file ``path`` under another name too. Files never change, so a local one is linked, not copied."""
+        with _clear_errors(self.url):
+            if self._root is None:
+                self.filesystem.copy(self.address(path), self.address(to))
+                return
+            target = self._root / to
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = target.parent / _temporary_name(target.name)
+            try:
+                os.link(self._root / path, temporary)
+            except OSError:  # a file system without links
+                shutil.copyfile(self._root / path, temporary)
+                _fsync(temporary)
+            os.replace(temporary, target)
+            temporary.unlink(missing_ok=True)  # stays where both were links to one file
+            _fsync(target.parent)
+
     def write_bytes(self, path: str, content: bytes) -> None:
         """Commits a small file."""
         with self.writing(path) as temporary:

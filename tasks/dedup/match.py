@@ -1,155 +1,108 @@
-"""match: signatures to duplicates. LSH finds candidates, exact Jaccard decides, components make clusters."""
+"""match: candidates to duplicates. Exact similarity decides, clusters are made of what it joins, the evidence is kept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from pydantic import Field, model_validator
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from pydantic import Field
 
-from tasks.dedup import minhash
-from tasks.stage import Made, Report, Stage, StageSettings
-from warehouse import schemas
-from warehouse.artifact import Counts, PartWriter, load, read_tables
+from tasks.dedup.band import DIGESTS, EQUAL_TEXT, EQUAL_URL
+from tasks.dedup.candidates import Pairs, ends_of, first_bands, packed
+from tasks.dedup.clusters import Numbers, clustered, duplicates_table, labels, preference
+from tasks.dedup.evidence import Evidence
+from tasks.dedup.members import Members, read_members
+from tasks.dedup.texts import StoredTexts
+from tasks.stage import Made, Report, Stage, StageSettings, operational
+from warehouse import log
+from warehouse.artifact import Counts, Manifest, PartWriter, load, read_manifest, read_tables
 
-STRENGTH = ("url", "exact", "near")  # strongest first
+PART = "clusters"
 
 
 class MatchSettings(StageSettings):
     """When two documents count as one."""
 
-    threshold: float = Field(
-        0.8, gt=0, le=1, description="smallest exact Jaccard similarity of word 5-grams that joins two documents"
+    threshold: float = Field(0.8, gt=0, le=1, description="smallest similarity that joins two documents")
+    similarity: Literal["jaccard", "containment"] = Field(
+        "jaccard",
+        description="of the two sets of shingles what both have, as a share of what either has, or of the smaller one",
     )
-    bands: int = Field(16, ge=1, description="LSH bands")
-    rows: int = Field(8, ge=1, description="signature rows in a band")
-    priority: dict[str, int] = Field(default={}, description="source -> priority: the highest survives")
-
-    @model_validator(mode="after")
-    def _fits(self) -> MatchSettings:
-        if self.bands * self.rows > minhash.NUM_PERM:
-            raise ValueError(f"bands x rows is {self.bands * self.rows}, but a signature has {minhash.NUM_PERM} rows")
-        return self
-
-
-class Pair(NamedTuple):
-    """Two documents by row number, and what was found."""
-
-    a: int
-    b: int
-    band: int
-    jaccard: float
-    verdict: str
+    window: int = Field(
+        64, ge=1, description="in a band a document is compared with so many after it of those that share its key"
+    )
+    shingle_words: int = Field(5, ge=1, description="filled in from sign.shingle_words")
+    priority: dict[str, int] = Field(default={}, description="source -> priority: the highest survives; filled in")
+    memory_mb: int = operational(1024, "memory for keys and shingles; what does not fit goes through the disk", ge=1)
 
 
 class Match(Stage):
-    """The duplicate clusters over all sources. Inputs: ``signatures/<source>`` and ``documents/<source>``."""
+    """The duplicate clusters over all sources.
+
+    Inputs: ``candidates``, for each source ``signatures/…`` and ``documents/…``, and ``signals/…`` where they tell quality.
+    """
 
     name = "match"
-    version = 1
+    version = 2
     settings: MatchSettings
 
     def plan(self) -> Sequence[str]:
-        return ["clusters"]
+        return [PART]
 
     def documents_expected(self) -> int:
-        return sum(load(self.store, self.inputs[name].ref).counts.kept for name in self._names("documents"))
+        return sum(
+            load(self.store, entry.ref).counts.kept
+            for name, entry in self.inputs.items()
+            if name.startswith("signatures/")
+        )
 
     def make(self, part: str, writer: PartWriter, report: Report) -> Made:
-        """Equal URLs and texts first, then verified near pairs, then components and their order of preference."""
-        documents = self._signatures()
-        equal = self._equal_pairs(documents, "url", "url") + self._equal_pairs(documents, "text_digest", "exact")
-        near = self._near_pairs(documents, {(pair.a, pair.b) for pair in equal})
-        pairs = sorted(equal + near)
-        writer.table("duplicates", self._clusters(documents, [pair for pair in pairs if pair.verdict != "rejected"]))
-        ids = documents["doc_id"].to_pylist()
-        writer.table(
-            "duplicate_pairs",
-            pa.Table.from_pylist(
-                [
-                    {"a": ids[p.a], "b": ids[p.b], "band": p.band, "jaccard": p.jaccard, "verdict": p.verdict}
-                    for p in pairs
-                ],
-                schema=schemas.DUPLICATE_PAIRS,
-            ),
-        )
-        total = documents.num_rows
-        return Made(counts=Counts(documents_in=total, kept=total))
+        """Candidates of all bands, their exact similarity, clusters of those that are alike, and all evidence."""
+        parts = [record.part for record in load(self.store, self.inputs["candidates"].ref).parts]
+        near, bands = first_bands([self._pairs(part) for part in parts if part not in DIGESTS])
+        same_url, same_text = self._pairs(EQUAL_URL), self._pairs(EQUAL_TEXT)
+        rows = np.unique(np.concatenate([side for pairs in (near, same_url, same_text) for side in ends_of(pairs)]))
+        members = read_members(self.store, self.inputs, rows, self.settings.priority)
 
-    def _names(self, kind: str) -> list[str]:
-        return sorted(name for name in self.inputs if name.startswith(f"{kind}/"))
+        def ends(pairs: Pairs) -> tuple[Numbers, Numbers]:
+            a, b = ends_of(pairs)
+            return members.of_rows(a), members.of_rows(b)
 
-    def _signatures(self) -> pa.Table:
-        """All signatures with their source's priority, sorted by doc_id: row numbers depend on content alone."""
-        tables = []
-        for name in self._names("signatures"):
-            table = read_tables(self.store, self.inputs[name].ref, "signatures")
-            priority = self.settings.priority.get(name.split("/", 1)[1], 0)
-            tables.append(table.append_column("priority", pa.array([priority] * table.num_rows, pa.int64())))
-        return pa.concat_tables(tables).sort_by("doc_id")
+        order, count = preference(members.table), len(members.table)
+        urls, texts = labels(count, *ends(same_url)), labels(count, *ends(same_text))
+        evidence = self._evidence(members, texts)
+        evidence.compare(*ends(same_text))
+        found = clustered(order, urls, texts, evidence.compare(*ends(near), bands), evidence.compare)
+        writer.table("duplicates", duplicates_table(members.table["doc_id"], order, found))
+        writer.table("duplicate_pairs", evidence.table(urls))
+        total = self.documents_expected()
+        return Made(counts=Counts(documents_in=total, kept=total), statistics={"compared": evidence.compared})
 
-    def _equal_pairs(self, documents: pa.Table, column: str, verdict: str) -> list[Pair]:
-        rows: dict[str, list[int]] = {}
-        for row, value in enumerate(documents[column].to_pylist()):
-            rows.setdefault(value, []).append(row)
-        return [Pair(a, b, -1, 1.0, verdict) for same in rows.values() for a, b in pairwise(same)]
+    def _pairs(self, part: str) -> Pairs:
+        table = read_tables(self.store, self.inputs["candidates"].ref, "candidates", parts=[part])
+        return packed(table["a"].to_numpy(), table["b"].to_numpy())
 
-    def _near_pairs(self, documents: pa.Table, known: set[tuple[int, int]]) -> list[Pair]:
-        matrix = np.array(pc.list_flatten(documents["signature"])).reshape(documents.num_rows, minhash.NUM_PERM)
-        candidates = minhash.candidate_pairs(matrix, self.settings.bands, self.settings.rows)
-        candidates = {pair: band for pair, band in candidates.items() if pair not in known}
-        sets = self._shingles(documents["doc_id"], {row for pair in candidates for row in pair})
-        out = []
-        for (a, b), band in candidates.items():
-            similarity = minhash.jaccard(sets[a], sets[b])
-            out.append(Pair(a, b, band, similarity, "near" if similarity >= self.settings.threshold else "rejected"))
-        return out
+    def _evidence(self, members: Members, texts: Numbers) -> Evidence:
+        names = sorted(name for name in self.inputs if name.startswith("documents/"))
+        stored = StoredTexts(self.store, [self.inputs[name].ref for name in names])
 
-    def _shingles(self, doc_ids: pa.ChunkedArray, rows: Iterable[int]) -> dict[int, set[str]]:
-        wanted = {doc_ids[row].as_py(): row for row in rows}
-        found: dict[int, set[str]] = {}
-        for name in self._names("documents"):
-            table = read_tables(self.store, self.inputs[name].ref, "documents", ["doc_id", "text"])
-            table = table.filter(pc.is_in(table["doc_id"], value_set=pa.array(list(wanted), pa.string())))
-            for doc_id, text in zip(table["doc_id"].to_pylist(), table["text"].to_pylist(), strict=True):
-                found[wanted[doc_id]] = minhash.shingles(text)
-        return found
+        def overlaps(a: Numbers, b: Numbers) -> Numbers:
+            one, other = members.rows_of(a), members.rows_of(b)
+            with stored.shingles(np.union1d(one, other), self.settings.shingle_words) as shingles:
+                return shingles.overlaps(one, other, self.settings.memory_mb << 20)
 
-    def _clusters(self, documents: pa.Table, pairs: list[Pair]) -> pa.Table:
-        """Components over verified pairs; the preferred member is first by priority, length, doc_id."""
-        n = documents.num_rows
-        edges = np.array([(p.a, p.b) for p in pairs], dtype=np.int64).reshape(-1, 2)
-        _, component = connected_components(
-            coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(n, n)), directed=False
-        )
-        best: dict[int, tuple[int, float]] = {}
-        for pair in pairs:
-            for row in (pair.a, pair.b):
-                strength, similarity = best.get(row, (len(STRENGTH), 0.0))
-                best[row] = min(strength, STRENGTH.index(pair.verdict)), max(similarity, pair.jaccard)
-        ids, priority, size = (documents[name].to_pylist() for name in ("doc_id", "priority", "n_chars"))
-        clusters: dict[int, list[int]] = {}
-        for row in sorted(best):
-            clusters.setdefault(int(component[row]), []).append(row)
-        out: list[dict[str, Any]] = []
-        for members in clusters.values():
-            ordered = sorted(members, key=lambda row: (-priority[row], -size[row], ids[row]))
-            for rank, row in enumerate(ordered):
-                out.append(
-                    {
-                        "doc_id": ids[row],
-                        "cluster_id": ids[members[0]],
-                        "cluster_size": len(members),
-                        "kept_doc_id": ids[ordered[0]],
-                        "kind": STRENGTH[best[row][0]],
-                        "jaccard": best[row][1],
-                        "rank": rank,
-                    }
-                )
-        return pa.Table.from_pylist(sorted(out, key=lambda row: str(row["doc_id"])), schema=schemas.DUPLICATES)
+        column = ("jaccard", "containment").index(self.settings.similarity)
+        earlier = list(self._earlier_pairs())
+        return Evidence(members.table["doc_id"], texts, overlaps, column, self.settings.threshold, earlier)
+
+    def _earlier_pairs(self) -> Iterator[pa.Table]:
+        """The evidence of the runs before this one over the same kind of shingles."""
+        for ref in log.current(self.store).get(self.name, []):
+            manifest = read_manifest(self.store, ref)
+            if manifest is not None and ref != self.ref and self._same_shingles(manifest):
+                yield read_tables(self.store, ref, "duplicate_pairs", ["a", "b", "jaccard", "containment"])
+
+    def _same_shingles(self, manifest: Manifest) -> bool:
+        return manifest.version == self.version and manifest.settings["shingle_words"] == self.settings.shingle_words

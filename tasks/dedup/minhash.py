@@ -1,64 +1,237 @@
-"""MinHash over word 5-grams, in datasketch's scheme (Broder 1997; datasketch 2, scheme affine32)."""
+r"""MinHash over word n-grams in datasketch's scheme affine32 (Broder 1997), straight from the buffers of Arrow columns.
+
+A shingle is n successive words, lower-cased runs of \w, joined by spaces; a shorter text is one shingle. It is hashed
+by XXH32; the k-th number of a signature is the minimum over the shingles of a[k] h' + b[k] modulo 2^32, where h' is the
+hash finished by MurmurHash3's fmix32, and a, b are datasketch's for the seed.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import re
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import xxhash
+import pyarrow as pa
 from datasketch import MinHash
 
-NUM_PERM, SEED, SCHEME = 128, 1, "affine32"
-SHINGLE_WORDS = 5
-_WORD = re.compile(r"\w+")
-Signature = npt.NDArray[np.uint32]
+from tasks.compiled import compiled
+from tasks.dedup.vectors import LANES, PADDING, affine_minima, xxh32_of_shingles
+from tasks.dedup.words import Room, lower_words, room_for, split_words, text_buffers
+
+_GROUP = 128  # minima that are found at once
+_EMPTY = np.uint32(46947589)  # XXH32 of no bytes
+_FMIX = np.uint32(0x85EBCA6B), np.uint32(0xC2B2AE35)
+_MULTIPLIERS = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
+_ONE, _SHIFT = np.uint64(1), np.uint64(32)
 
 
-def normalised_words(text: str) -> list[str]:
-    r"""The words of the lower-cased text: runs of \w."""
-    return _WORD.findall(text.lower())
+class Scheme(NamedTuple):
+    """What makes a signature: its hashes, the words of a shingle, the seed; and how it is cut into bands."""
+
+    hashes: int = 128
+    bands: int = 16
+    rows: int = 8
+    shingle_words: int = 5
+    seed: int = 1
 
 
-def shingles(text: str) -> set[str]:
-    """The distinct word 5-grams; a shorter text is one shingle."""
-    words = normalised_words(text)
-    if len(words) <= SHINGLE_WORDS:
-        return {" ".join(words)}
-    return {" ".join(words[i : i + SHINGLE_WORDS]) for i in range(len(words) - SHINGLE_WORDS + 1)}
+class Hashes(NamedTuple):
+    """The shingles of texts: those of text i are ``values[starts[i] : ends[i]]``, in their order, with repetitions."""
+
+    values: npt.NDArray[np.uint32]
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
 
 
-def text_digest(text: str) -> str:
-    """Equal for texts that differ only in case, punctuation and white space."""
-    return hashlib.sha256(" ".join(normalised_words(text)).encode()).hexdigest()
+class Sketches(NamedTuple):
+    """What duplicates of n texts are found by.
 
-
-def signatures(shingle_sets: list[set[str]]) -> list[Signature]:
-    """The 128 minima of each set."""
-    encoded = ([shingle.encode() for shingle in one] for one in shingle_sets)
-    made = MinHash.generator(encoded, num_perm=NUM_PERM, seed=SEED, scheme=SCHEME, hashfunc=xxhash.xxh32_intdigest)
-    return [minhash.hashvalues.astype(np.uint32) for minhash in made]
-
-
-def candidate_pairs(matrix: npt.NDArray[np.uint32], bands: int, rows: int) -> dict[tuple[int, int], int]:
-    """Pairs of rows of the signature matrix that share a band, each with the first band they share.
-
-    Documents with equal band keys are joined to their neighbours in row order only, so that edges stay linear
-    in the number of documents; equality within a band is transitive, verification decides.
+    Band keys are 64-bit names of a band's numbers, shape (bands, n); digests are 128-bit names of the words, (n, 2);
+    ``shingles`` counts them with their repetitions; ``hashes`` is empty unless they were to be kept.
     """
-    pairs: dict[tuple[int, int], int] = {}
-    for band in range(bands):
-        keys = np.ascontiguousarray(matrix[:, band * rows : (band + 1) * rows]).view(f"V{4 * rows}").ravel()
-        order = np.argsort(keys, kind="stable")
-        ordered = keys[order]
-        for at in np.flatnonzero(ordered[1:] == ordered[:-1]):
-            a, b = sorted((int(order[at]), int(order[at + 1])))
-            pairs.setdefault((a, b), band)
-    return pairs
+
+    signatures: npt.NDArray[np.uint32]
+    keys: npt.NDArray[np.uint64]
+    digests: npt.NDArray[np.uint64]
+    shingles: npt.NDArray[np.int64]
+    hashes: Hashes
 
 
-def jaccard(a: set[str], b: set[str]) -> float:
-    """Exact similarity of two shingle sets."""
-    both = len(a & b)
-    return both / (len(a) + len(b) - both)
+def sketches(texts: pa.Array | pa.ChunkedArray, scheme: Scheme, keep_hashes: bool = False) -> Sketches:
+    """Signatures, band keys and digests of a column of texts; the hashes of their shingles where they are kept."""
+    data, offsets = text_buffers(texts)
+    n = len(offsets) - 1
+    a, b = _permutations(scheme.hashes, scheme.seed)
+    found = Sketches(
+        np.empty((n, len(a)), np.uint32),
+        np.empty((scheme.bands, n), np.uint64),
+        np.empty((n, 2), np.uint64),
+        np.zeros(n, np.int64),
+        _room_for_hashes(offsets if keep_hashes else offsets[:1], n),
+    )
+    room = room_for(offsets)
+    shape = (scheme.shingle_words, scheme.rows, 1 if keep_hashes else 0)
+    numbers = room.words[: len(room.words) & ~7].view(np.uint64)
+    _sketch(data, offsets, lower_words(), a, b, shape, room, numbers, found)
+    found = found._replace(signatures=found.signatures[:, : scheme.hashes])
+    contextual = np.flatnonzero(found.shingles == 0)
+    if not len(contextual):
+        return found
+    again = sketches(_lowered(texts, contextual), scheme, keep_hashes)
+    for old, new in (
+        (found.signatures, again.signatures),
+        (found.digests, again.digests),
+        (found.shingles, again.shingles),
+    ):
+        old[contextual] = new
+    found.keys[:, contextual] = again.keys
+    return found._replace(hashes=_spliced(found.hashes, contextual, again.hashes))
+
+
+def shingle_hashes(texts: pa.Array | pa.ChunkedArray, shingle_words: int) -> Hashes:
+    """The hashes of the shingles of each text."""
+    data, offsets = text_buffers(texts)
+    found = _room_for_hashes(offsets, len(offsets) - 1)
+    _hash_all(data, offsets, lower_words(), shingle_words, room_for(offsets), found)
+    contextual = np.flatnonzero(found.starts == found.ends)
+    if not len(contextual):
+        return found
+    return _spliced(found, contextual, shingle_hashes(_lowered(texts, contextual), shingle_words))
+
+
+def _room_for_hashes(offsets: npt.NDArray[np.int64], texts: int) -> Hashes:
+    """Two bytes of text make at most one shingle; memory that is not written to is not taken."""
+    most = int(offsets[-1] - offsets[0]) // 2 + texts + PADDING
+    return Hashes(np.empty(most, np.uint32), np.zeros(texts, np.int64), np.zeros(texts, np.int64))
+
+
+def _lowered(texts: pa.Array | pa.ChunkedArray, rows: npt.NDArray[np.int64]) -> pa.Array:
+    """Texts in lower case by Python, which knows what a letter's neighbours do to it."""
+    return pa.array([text.lower() for text in texts.take(pa.array(rows)).to_pylist()], pa.large_string())
+
+
+def _spliced(hashes: Hashes, rows: npt.NDArray[np.int64], others: Hashes) -> Hashes:
+    used = int(hashes.ends.max(initial=0))
+    hashes.starts[rows], hashes.ends[rows] = used + others.starts, used + others.ends
+    return hashes._replace(values=np.concatenate([hashes.values[:used], others.values[: int(others.ends.max())]]))
+
+
+@compiled
+def _sketch(
+    data: Any, offsets: Any, lower: Any, a: Any, b: Any, shape: Any, room: Room, numbers: Any, found: Sketches
+) -> None:
+    shingle_words, rows, keep = shape
+    used = 0
+    for text in range(len(offsets) - 1):
+        words = split_words(data, offsets[text], offsets[text + 1], lower, room.words, room.starts)
+        if words < 0:
+            continue
+        count = hash_shingles(room.words, room.starts, words, shingle_words, room.hashes)
+        _digest(numbers, room.starts[words], found.digests[text])
+        found.shingles[text] = count
+        if keep:
+            used = _keep(room.hashes, count, found.hashes, text, used)
+        _finish(room.hashes, count)
+        for group in range(0, len(a), _GROUP):
+            affine_minima(room.hashes, np.uint64(count), a, b, np.uint64(group), found.signatures[text])
+        for band in range(len(found.keys)):
+            found.keys[band, text] = _name(found.signatures[text, band * rows : (band + 1) * rows])
+
+
+@compiled
+def _hash_all(data: Any, offsets: Any, lower: Any, shingle_words: int, room: Room, found: Hashes) -> None:
+    used = 0
+    for text in range(len(offsets) - 1):
+        words = split_words(data, offsets[text], offsets[text + 1], lower, room.words, room.starts)
+        if words >= 0:
+            count = hash_shingles(room.words, room.starts, words, shingle_words, room.hashes)
+            used = _keep(room.hashes, count, found, text, used)
+
+
+@compiled
+def _keep(hashes: Any, count: int, found: Hashes, text: int, used: int) -> int:
+    found.values[used : used + count] = hashes[:count]
+    found.starts[text], found.ends[text] = used, used + count
+    return used + count
+
+
+@compiled
+def hash_shingles(words: Any, starts: Any, count: int, shingle_words: int, hashes: Any) -> Any:
+    """The XXH32 of each shingle of so many words, in their order; returns how many they are."""
+    if count == 0:
+        hashes[0] = _EMPTY
+        return 1
+    size = np.uint64(min(count, shingle_words))
+    shingles = np.uint64(count) - size + _ONE
+    first = np.uint64(0)
+    while first < shingles:
+        xxh32_of_shingles(words, starts, first, first + size, shingles - first, hashes)
+        first += np.uint64(LANES)
+    return np.int64(shingles)
+
+
+@compiled
+def _finish(hashes: Any, count: int) -> None:
+    """MurmurHash3's fmix32 of each hash: the input of the permutations."""
+    for i in range(count):
+        value = hashes[i]
+        value = np.uint32((value ^ (value >> np.uint32(16))) * _FMIX[0])
+        value = np.uint32((value ^ (value >> np.uint32(13))) * _FMIX[1])
+        hashes[i] = value ^ (value >> np.uint32(16))
+
+
+@compiled
+def _name(numbers: Any) -> Any:
+    """64 bits that stand for some numbers."""
+    name = np.uint64(0)
+    for number in numbers:
+        name = (name ^ np.uint64(number)) * _MULTIPLIERS[0]
+        name ^= name >> _SHIFT
+    return name
+
+
+@compiled
+def _digest(numbers: Any, size: Any, out: Any) -> None:
+    """128 bits that stand for the first ``size`` bytes of what these 64-bit numbers hold, which zeros follow."""
+    first, second = np.uint64(size), ~np.uint64(size)
+    for i in range((np.uint64(size) + np.uint64(7)) >> np.uint64(3)):
+        number = numbers[i]
+        first = (first ^ number) * _MULTIPLIERS[0]
+        first ^= first >> _SHIFT
+        second = (second ^ number) * _MULTIPLIERS[1]
+        second ^= second >> np.uint64(29)
+    out[0], out[1] = first, second
+
+
+@cache
+def _permutations(hashes: int, seed: int) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
+    """Datasketch's factors and terms, repeated to a whole number of groups."""
+    drawn = MinHash(num_perm=hashes, seed=seed, scheme="affine32").permutations
+    assert drawn is not None
+    whole = -(-hashes // _GROUP) * _GROUP
+    a, b = (np.resize(np.ascontiguousarray(numbers, np.uint32), whole) for numbers in drawn)
+    return a, b
+
+
+def digests(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
+    """128-bit names of strings as they are, shape (n, 2)."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    column = column.cast(pa.large_string())
+    out = np.empty((len(column), 2), np.uint64)
+    if len(column):
+        _, begins, data = column.buffers()
+        offsets = np.frombuffer(begins, np.int64)[column.offset : column.offset + len(column) + 1]
+        room = np.zeros(int(np.diff(offsets).max(initial=0)) // 8 * 8 + 16, np.uint8)
+        _digests(np.frombuffer(data or b"\0", np.uint8), offsets, room, room.view(np.uint64), out)
+    return out
+
+
+@compiled
+def _digests(data: Any, offsets: Any, room: Any, numbers: Any, out: Any) -> None:
+    for row in range(len(offsets) - 1):
+        size = offsets[row + 1] - offsets[row]
+        room[:size] = data[offsets[row] : offsets[row + 1]]
+        room[size : size + 8] = 0
+        _digest(numbers, size, out[row])

@@ -4,23 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+from pydantic import Field, model_validator
 
-from tasks.dedup import minhash
+from tasks.dedup.minhash import Scheme, Sketches, digests, sketches
 from tasks.stage import Made, Report, Stage, StageSettings
 from warehouse import schemas
-from warehouse.artifact import Counts, PartWriter, load, read_tables
+from warehouse.artifact import Counts, PartWriter, file_of, load, read_tables
 
 
 class SignSettings(StageSettings):
-    """The scheme is fixed: 128 permutations over word 5-grams, as datasketch makes them."""
+    """MinHash in datasketch's scheme affine32. FineWeb has 112 hashes in 14 bands of 8, GPT-3 had 10 hashes."""
+
+    hashes: int = Field(128, ge=1, description="numbers of a signature")
+    bands: int = Field(16, ge=1, description="LSH bands: documents that share one are compared")
+    rows: int = Field(8, ge=1, description="numbers in a band")
+    shingle_words: int = Field(5, ge=1, description="words of a shingle; a shorter text is one shingle")
+    seed: int = Field(1, ge=0, lt=1 << 32, description="seed of the permutations")
+
+    @model_validator(mode="after")
+    def _fits(self) -> SignSettings:
+        if self.bands * self.rows > self.hashes:
+            raise ValueError(f"bands x rows is {self.bands * self.rows}, but a signature has {self.hashes} numbers")
+        return self
+
+    @property
+    def scheme(self) -> Scheme:
+        """The same, for compiled code."""
+        return Scheme(self.hashes, self.bands, self.rows, self.shingle_words, self.seed)
+
+
+def band_name(band: int) -> str:
+    """The column, and the part, of a band."""
+    return f"band_{band:02d}"
 
 
 class Sign(Stage):
     """The signatures of one source's documents."""
 
     name = "sign"
-    version = 1
+    version = 2
     settings: SignSettings
 
     def plan(self) -> Sequence[str]:
@@ -29,23 +54,34 @@ class Sign(Stage):
     def documents_expected(self) -> int:
         return load(self.store, self.inputs["documents"].ref).counts.kept
 
+    def part_inputs(self, part: str) -> Sequence[str]:
+        return [file_of(self.store, self.inputs["documents"].ref, "documents", part).sha256]
+
     def make(self, part: str, writer: PartWriter, report: Report) -> Made:
         """Signs each document of the part."""
         documents = read_tables(
             self.store, self.inputs["documents"].ref, "documents", ["doc_id", "url", "text", "n_chars"], [part]
         )
-        texts = documents["text"].to_pylist()
-        sets = [minhash.shingles(text) for text in texts]
-        table = pa.table(
-            {
-                "doc_id": documents["doc_id"],
-                "url": documents["url"],
-                "text_digest": [minhash.text_digest(text) for text in texts],
-                "n_shingles": [len(one) for one in sets],
-                "n_chars": documents["n_chars"],
-                "signature": [signature.tolist() for signature in minhash.signatures(sets)],
-            },
-            schema=schemas.SIGNATURES,
-        )
-        writer.table("signatures", table)
-        return Made(counts=Counts(documents_in=len(texts), kept=len(texts)))
+        writer.table("signatures", signature_table(documents, sketches(documents["text"], self.settings.scheme)))
+        return Made(counts=Counts(documents_in=len(documents), kept=len(documents)))
+
+
+def signature_table(documents: pa.Table, found: Sketches) -> pa.Table:
+    """The rows of the signatures table, in the order of the documents."""
+    columns = {
+        "doc_id": documents["doc_id"],
+        "doc_key": digests(documents["doc_id"])[:, 0],
+        "url_digest": _binary(digests(documents["url"])),
+        "text_digest": _binary(found.digests),
+        "n_shingles": found.shingles,
+        "n_chars": documents["n_chars"],
+        **{band_name(band): keys for band, keys in enumerate(found.keys)},
+    }
+    fields = [pa.field(name, pa.uint64(), nullable=False) for name in columns if name.startswith("band_")]
+    return pa.table(columns, schema=pa.schema([*schemas.SIGNATURES, *fields]))
+
+
+def _binary(numbers: npt.NDArray[np.uint64]) -> pa.Array:
+    """Rows of two 64-bit numbers as 16 bytes each."""
+    data = pa.py_buffer(np.ascontiguousarray(numbers))
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(numbers), [None, data])

@@ -9,11 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from tasks.extract.extraction import Extraction
 from tasks.extract.files import ExternalFile, FilesSettings, external_files
-from tasks.extract.page import STAGE, Documents, Extracted, ExtractSettings, PageRefused
+from tasks.extract.page import Documents, Extracted, ExtractSettings, PageRefused
 from tasks.extract.warc import Malformed, Record, body_of, records
 from tasks.http import BodyRefused, decode
-from tasks.stage import Made, Report, Stage
 from tasks.urls import canonical_url
 from warehouse.artifact import PartWriter
 from warehouse.schemas import PAGES
@@ -27,12 +27,10 @@ class WarcSettings(FilesSettings):
     """Archives of web pages that somebody else crawled: WARC, WET or ARC, such as Common Crawl's."""
 
 
-class ExtractArchive(Stage):
+class ExtractArchive(Extraction):
     """Documents of one source, from its archive files; a file is a part. Its pages are rows of ``pages``."""
 
-    name = STAGE
-    version = 2
-    settings: ExtractSettings
+    version = 3
 
     def __init__(self, store: Store, settings: ExtractSettings, archives: WarcSettings, source: str) -> None:
         super().__init__(store, settings, {}, source)
@@ -42,15 +40,18 @@ class ExtractArchive(Stage):
         }
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def source_identity(self) -> dict[str, Any]:
         return {**self.settings.identity(), "archives": [file.digest for file in self._files.values()]}
 
     def plan(self) -> Sequence[str]:
         return list(self._files)
 
-    def make(self, part: str, writer: PartWriter, report: Report) -> Made:
+    def part_source(self, part: str) -> Sequence[str]:
+        return [self._files[part].digest]
+
+    def read(self, part: str, documents: Documents, writer: PartWriter) -> None:
         """Reads one file from its beginning to its end, past what is malformed in it."""
-        file, documents, pages = self._files[part], Documents(self.settings, self.subject), []
+        file, pages = self._files[part], []
         limit = self.settings.max_html_bytes
         with file.open() as stream:
             for record in records(stream, file.name, limit):
@@ -60,7 +61,6 @@ class ExtractArchive(Stage):
                 elif record.kind != "other" and "://" in record.url:
                     pages.append(self._take(record, file, documents))
         writer.table("pages", pa.Table.from_pylist(pages, schema=PAGES))
-        return documents.write(writer)
 
     def _take(self, record: Record, file: ExternalFile, documents: Documents) -> dict[str, Any]:
         """Gives a record to the documents; returns its row of ``pages``."""

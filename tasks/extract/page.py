@@ -6,10 +6,11 @@ import contextlib
 import hashlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 from selectolax.lexbor import LexborHTMLParser
 
@@ -21,10 +22,12 @@ from tasks.stage import Made, StageSettings, operational
 from tasks.urls import domain_of
 from warehouse import schemas
 from warehouse.artifact import Counts, PartWriter
+from warehouse.removals import Removal, first_concerned
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 DOC_ID_LENGTH = 32  # hexadecimal digits
 STAGE = "extract"
+FORGOTTEN = "forgotten"
 RULES = (
     "not a web address",
     "status other than 200",
@@ -33,6 +36,7 @@ RULES = (
     "no text",
     "same URL and text",
     "failed",
+    FORGOTTEN,
 )
 
 
@@ -212,7 +216,7 @@ class Documents:
             "detail": well_formed(refusal.detail) if refusal.detail else None,
         }
 
-    def write(self, writer: PartWriter) -> Made:
+    def write(self, writer: PartWriter, removals: Sequence[Removal] = ()) -> Made:
         """Commits the tables in the order of doc_id; of rows with one doc_id, which are equal, one is a document."""
         rows: dict[str, dict[str, Any]] = {}
         for row in self._rows:
@@ -220,17 +224,43 @@ class Documents:
                 self._refused.append(self._row(row["url"], row["doc_id"], PageRefused("same URL and text")))
                 taken = self._funnel["same URL and text"]
                 self._funnel["same URL and text"] = [taken[0] + 1, taken[1] + len(row["text"].encode())]
-        tables = (
-            ("documents", list(rows.values()), schemas.DOCUMENTS),
-            ("decisions", self._refused, schemas.DECISIONS),
-        )
-        for name, found, schema in tables:
-            ordered = sorted(found, key=lambda row: (str(row["doc_id"]), str(row.get("rule", ""))))
-            writer.table(name, pa.Table.from_pylist(ordered, schema=schema))
         failed = sum(row["verdict"] == "failed" for row in self._refused)
         total = len(rows) + len(self._refused)
         counts = Counts(documents_in=total, kept=len(rows), removed=len(self._refused) - failed, failed=failed)
+        documents = pa.Table.from_pylist([rows[doc_id] for doc_id in sorted(rows)], schema=schemas.DOCUMENTS)
+        refused = pa.Table.from_pylist(self._refused, schema=schemas.DECISIONS)
+        counts, self._funnel[FORGOTTEN] = committed_documents(writer, documents, refused, removals, counts)
         return Made(counts=counts, statistics={"funnel": self._funnel, "bytes_in": self._bytes})
+
+
+def committed_documents(
+    writer: PartWriter, documents: pa.Table, decisions: pa.Table, removals: Sequence[Removal], counts: Counts
+) -> tuple[Counts, list[int]]:
+    """Writes documents and decisions, those that are to be forgotten among the latter.
+
+    Returns the counts with them as removed, and their number and bytes.
+    """
+    first = first_concerned(documents, removals)
+    gone = documents.filter(pa.array(first >= 0))
+    columns = {
+        "doc_id": gone["doc_id"],
+        "verdict": ["removed"] * len(gone),
+        "stage": [STAGE] * len(gone),
+        "rule": [FORGOTTEN] * len(gone),
+        "url": gone["url"],
+        "source": gone["source"],
+        "detail": [removals[number].reason for number in first[first >= 0].tolist()],
+    }
+    forgotten = pa.table(
+        {n: columns.get(n, pa.nulls(len(gone), schemas.DECISIONS.field(n).type)) for n in schemas.DECISIONS.names},
+        schema=schemas.DECISIONS,
+    )
+    decisions = pa.concat_tables([decisions.cast(schemas.DECISIONS), forgotten])
+    order = [("doc_id", "ascending"), ("rule", "ascending"), ("url", "ascending"), ("detail", "ascending")]
+    writer.table("documents", documents.cast(schemas.DOCUMENTS).filter(pa.array(first < 0)).combine_chunks())
+    writer.table("decisions", decisions.sort_by(order).combine_chunks())
+    update = {"kept": counts.kept - len(gone), "removed": counts.removed + len(gone)}
+    return counts.model_copy(update=update), [len(gone), int(pc.sum(gone["n_bytes"]).as_py() or 0)]
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,20 +13,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from tasks.extract.page import STAGE, Documents, ExtractSettings, PageRefused
+from tasks.extract.extraction import Extraction
+from tasks.extract.page import FORGOTTEN, Documents, PageRefused
 from tasks.http import BodyRefused, decoded_body
-from tasks.stage import Made, Report, Stage
 from warehouse.artifact import FileRecord, Manifest, PartWriter, Ref, load, part_name, read_tables, verified_path
 
 COLUMNS = ["url", "content_type", "body_bytes", "digest", "warc_path", "warc_offset", "bucket", "verdict"]
 
 
-class Extract(Stage):
+class Extract(Extraction):
     """Documents of one source, from what its crawl holds: every page that is kept, wherever its body was archived."""
 
-    name = STAGE
-    version = 3
-    settings: ExtractSettings
+    version = 4
+    _dealt: tuple[str, list[dict[str, Any]]] = ("", [])  # the pages of the part that was asked for last
 
     def plan(self) -> Sequence[str]:
         size = self._crawl.statistic("decoded_bytes")
@@ -33,29 +34,39 @@ class Extract(Stage):
     def documents_expected(self) -> int:
         return self._crawl.counts.kept
 
-    def make(self, part: str, writer: PartWriter, report: Report) -> Made:
+    @property
+    def source_identity(self) -> dict[str, Any]:
+        return self.settings.identity()
+
+    def part_source(self, part: str) -> Sequence[str]:
+        pages = [[page["url"], page["content_type"], page["digest"]] for page in self._pages(part)]
+        return [hashlib.sha256(json.dumps(sorted(pages, key=str)).encode()).hexdigest()]
+
+    def read(self, part: str, documents: Documents, writer: PartWriter) -> None:
         """Reads the part's pages in the order of the archive."""
-        parts = self.plan()
-        documents = Documents(self.settings, self.subject)
-        for page, body in self._bodies(self._pages(parts.index(part), len(parts))):
+        for page, body in self._bodies(self._pages(part)):
             if isinstance(body, PageRefused):
                 documents.refuse(page["url"], page["body_bytes"], body)
             else:
                 documents.read_html(page["url"], page["content_type"] or "", body, page["digest"])
-        return documents.write(writer)
 
     @property
     def _crawl(self) -> Manifest:
         return load(self.store, self.inputs["pages"].ref)
 
-    def _pages(self, number: int, parts: int) -> list[dict[str, Any]]:
+    def _pages(self, part: str) -> list[dict[str, Any]]:
         """The pages that are dealt to a part by their URLs, in the order of the archive."""
+        if self._dealt[0] == part:
+            return self._dealt[1]
+        names = self.plan()
+        number, parts = names.index(part), len(names)
         table = read_tables(self.store, self.inputs["pages"].ref, "urls", COLUMNS)
         mine = pa.array(table["bucket"].to_numpy() % parts == np.int64(number))
         table = table.filter(pc.and_(mine, pc.equal(table["verdict"], "kept")))
         pages: list[dict[str, Any]] = table.sort_by(
             [("warc_path", "ascending"), ("warc_offset", "ascending")]
         ).to_pylist()
+        self._dealt = part, pages
         return pages
 
     def _bodies(self, pages: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], bytes | PageRefused]]:
@@ -69,7 +80,10 @@ class Extract(Stage):
                     stream = self._archive_file(path).open("rb")
                 assert stream is not None
                 stream.seek(page["warc_offset"])
-                record = next(iter(ArchiveIterator(stream, record_types=WarcRecordType.response)))
+                record = next(iter(ArchiveIterator(stream)))
+                if record.record_type != WarcRecordType.response:
+                    yield page, PageRefused(FORGOTTEN, "purged from the archive")
+                    continue
                 coding = (record.http_headers.get("Content-Encoding") or "") if record.http_headers else ""
                 try:
                     yield page, decoded_body(record.reader.read(), coding, 1 << 30)

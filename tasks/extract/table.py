@@ -17,11 +17,11 @@ from typing import Any, Literal
 import pyarrow.parquet as pq
 from pydantic import Field
 
+from tasks.extract.extraction import Extraction
 from tasks.extract.files import ExternalFile, FilesSettings, external_files
 from tasks.extract.metadata import Metadata
-from tasks.extract.page import STAGE, Documents, Extracted, ExtractSettings, PageRefused
+from tasks.extract.page import Documents, Extracted, ExtractSettings, PageRefused
 from tasks.http import decode
-from tasks.stage import Made, Report, Stage
 from tasks.urls import canonical_url
 from warehouse.artifact import PartWriter, part_name
 from warehouse.errors import SettingError
@@ -56,19 +56,17 @@ class Slice:
     size: int
 
 
-class ExtractTable(Stage):
+class ExtractTable(Extraction):
     """Documents of one source, from texts that somebody else extracted."""
 
-    name = STAGE
-    version = 2
-    settings: ExtractSettings
+    version = 3
 
     def __init__(self, store: Store, settings: ExtractSettings, kind: Kind, texts: FilesSettings, source: str) -> None:
         super().__init__(store, settings, {}, source)
         self._kind, self._texts, self._files = kind, texts, external_files(store, texts)
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def source_identity(self) -> dict[str, Any]:
         columns = {name: value for name, value in self._texts.identity().items() if name.endswith("_column")}
         names = {"names": [file.name for file in self._files]} if self._kind == "text" else {}
         content = [file.digest for file in self._files]
@@ -77,14 +75,17 @@ class ExtractTable(Stage):
     def plan(self) -> Sequence[str]:
         return [part_name(self.subject, number) for number in range(len(self._parts))]
 
-    def make(self, part: str, writer: PartWriter, report: Report) -> Made:
+    def part_source(self, part: str) -> Sequence[str]:
+        pieces = self._parts[list(self.plan()).index(part)]
+        columns = [name for name in self._columns() if isinstance(self._texts, TableSettings)]
+        return [self._kind, *columns, *(f"{p.file.digest} {p.file.name} {p.start} {p.stop}" for p in pieces)]
+
+    def read(self, part: str, documents: Documents, writer: PartWriter) -> None:
         """Reads the part's pieces of files, in the order of their content."""
-        documents = Documents(self.settings, self.subject)
         for piece in self._parts[list(self.plan()).index(part)]:
             read = {"parquet": self._parquet, "jsonl": self._jsonl, "text": self._text}[self._kind]
             for row in read(piece):
                 self._take(row, documents)
-        return documents.write(writer)
 
     @cached_property
     def _parts(self) -> list[list[Slice]]:

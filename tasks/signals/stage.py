@@ -15,7 +15,7 @@ from tasks.signals import pii as of_pii
 from tasks.signals.classifier import Classifier
 from tasks.signals.definition import Signal
 from tasks.stage import Made, Report, Stage, StageSettings
-from warehouse.artifact import Counts, PartWriter, load, read_tables
+from warehouse.artifact import Counts, PartWriter, file_of, load, read_tables
 
 SIGNALS: tuple[Signal, ...] = (
     *language.SIGNALS, *of_text.SIGNALS, *compression.SIGNALS, *of_pii.SIGNALS, *classifier.SIGNALS,
@@ -72,6 +72,10 @@ class Annotate(Stage):
 
     def documents_expected(self) -> int:
         return load(self.store, self.inputs["documents"].ref).counts.kept
+
+    def part_inputs(self, part: str) -> Sequence[str]:
+        quality = [self.inputs["quality"].identity] if "quality" in self.inputs else []
+        return [file_of(self.store, self.inputs["documents"].ref, "documents", part).sha256, *quality]
 
     def make(self, part: str, writer: PartWriter, report: Report) -> Made:
         """Measures the documents of the part, a column at a time."""

@@ -1,0 +1,202 @@
+"""Forgetting: which documents a wish means, where they have been, and what the next run will do about them."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.console import Console
+from rich.table import Table
+
+from flows.mill import Mill
+from tasks.crawl.purge import purge
+from tasks.pretrain.data import StoredOrder
+from tasks.urls import canonical_url
+from warehouse import log
+from warehouse.artifact import Manifest, Ref, load, read_manifest, read_tables
+from warehouse.catalog import all_manifests, connect
+from warehouse.errors import GristmillError
+from warehouse.removals import COLUMNS, Effect, Kind, Removal, record, removals
+from warehouse.store import Store
+
+TRAINED = ("quality", "tokenizer")  # what is learnt from a whole corpus, and used on when some of it is forgotten
+
+
+def forget(mill: Mill, kind: Kind, value: str, reason: str, retrain: bool) -> Removal:
+    """Records a removal, with all that it affects now. Raises GristmillError where nothing is known that it means."""
+    wish = Removal(at=log.now().isoformat(timespec="microseconds"), kind=kind, value=value, reason=reason)
+    wish = wish.model_copy(update=_meaning(mill.store, kind, value))
+    doc_ids = _known_documents(mill.store, wish)
+    if not len(doc_ids) and kind in ("doc_id", "query"):
+        raise GristmillError(f'no document is known for {kind} {value}: see gristmill sql "FROM documents"')
+    effects = tuple(_effects(mill.store, doc_ids))
+    kept = {} if retrain else _kept(mill)
+    wish = wish.model_copy(update={"documents": len(doc_ids), "effects": effects, "kept": kept})
+    if any(known.identity == wish.identity for known in removals(mill.store)):
+        raise GristmillError(f"{kind} {value} is forgotten already, for the same reason")
+    record(mill.store, wish)
+    return wish
+
+
+def _meaning(store: Store, kind: Kind, value: str) -> dict[str, Any]:
+    """What a removal compares documents with."""
+    if kind == "domain":
+        return {"domain": value.strip().lower().rstrip("/").removeprefix("https://").removeprefix("http://")}
+    if kind == "doc_id":
+        return {"doc_ids": (value,)}
+    with connect(store) as connection:
+        if kind == "url":
+            try:
+                url = canonical_url(value)
+            except ValueError:
+                url = value
+            led = connection.sql(
+                "SELECT DISTINCT final_url FROM pages WHERE url = $url", params={"url": url}
+            ).fetchall()
+            return {"urls": tuple(sorted({url, *(row[0] for row in led if row[0])}))}
+        found = connection.sql(value).to_arrow_table()
+    for column, name in (("doc_id", "doc_ids"), ("id", "doc_ids"), ("url", "urls")):
+        if column in found.column_names:
+            return {name: tuple(sorted({str(cell) for cell in found[column].to_pylist() if cell is not None}))}
+    raise GristmillError("the query of a removal must give a column doc_id or url")
+
+
+def _known_documents(store: Store, wish: Removal) -> pa.Array:
+    """The doc_ids of all stored documents that a removal means, of earlier artifacts too."""
+    found: set[str] = set()
+    for manifest in all_manifests(store):
+        if manifest.stage == "extract":
+            table = read_tables(store, manifest.ref, "documents", COLUMNS)
+            found.update(table["doc_id"].filter(pa.array(wish.concerns(table))).to_pylist())
+    return pa.array(sorted(found), pa.string())
+
+
+def _effects(store: Store, doc_ids: pa.Array) -> Iterator[Effect]:
+    """The newest corpus' and tokens' parts with these documents, and every training run that saw them."""
+    current = log.current(store)
+    for what, stage, table, column in (
+        ("corpus part", "select", "corpus", "id"),
+        ("token shard", "pack", "token_spans", "doc_id"),
+    ):
+        for ref in current.get(stage, []):
+            for part in load(store, ref).parts:
+                columns = [column, "length"] if table == "token_spans" else [column]
+                rows = read_tables(store, ref, table, columns, [part.part])
+                rows = rows.filter(pc.is_in(rows[column], value_set=doc_ids))
+                if len(rows):
+                    tokens = pc.sum(rows["length"]).as_py() if table == "token_spans" else None
+                    yield Effect(
+                        what=what, stage=stage, key=ref.key, part=part.part, documents=len(rows), tokens=tokens
+                    )
+    for manifest in all_manifests(store):
+        if manifest.stage == "pretrain":
+            yield from _seen(store, manifest, doc_ids)
+
+
+def _seen(store: Store, run: Manifest, doc_ids: pa.Array) -> Iterator[Effect]:
+    """The steps of a training run whose batches hold tokens of these documents."""
+    tokens = Ref(stage="pack", key=run.inputs["tokens"])
+    if read_manifest(store, tokens) is None:
+        return
+    spans = read_tables(store, tokens, "token_spans", ["doc_id", "shard", "start", "length", "split"])
+    spans = spans.filter(pc.and_(pc.is_in(spans["doc_id"], value_set=doc_ids), pc.equal(spans["split"], "train")))
+    order, steps = StoredOrder(store), set()
+    for span in spans.to_pylist():
+        steps.update(order.steps(run.key, span["shard"], span["start"], span["length"]))
+    if steps:
+        documents, total = len(set(spans["doc_id"].to_pylist())), pc.sum(spans["length"]).as_py()
+        yield Effect(
+            what="checkpoint",
+            stage="pretrain",
+            key=run.key,
+            part="final",
+            documents=documents,
+            tokens=total,
+            first_step=min(steps),
+            steps=len(steps),
+        )
+
+
+def _kept(mill: Mill) -> dict[str, str]:
+    """Models that were learnt from the corpus as it is, by what would be made of it if nothing were forgotten."""
+    return {
+        whole.ref.key: now.ref.key
+        for name in TRAINED
+        for whole, now in zip(mill.whole.stages(name), mill.stages(name), strict=True)
+        if read_manifest(mill.store, now.ref) is not None
+    }
+
+
+def print_removal(wish: Removal, console: Console) -> None:
+    """What was recorded, and what it affects."""
+    console.print(
+        f"{wish.documents:,} documents will be forgotten ({_name(wish)}): gristmill run makes the corpus without them."
+    )
+    if not wish.effects:
+        console.print("Nothing that was made from the corpus holds them.")
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("affected", "artifact", "part", "documents", "tokens", "first step", "steps"):
+        table.add_column(name, justify="left" if name in ("affected", "artifact", "part") else "right")
+    for effect in wish.effects:
+        numbers = (effect.documents, effect.tokens, effect.first_step, effect.steps)
+        cells = ["" if number is None else f"{number:,}" for number in numbers]
+        table.add_row(effect.what, f"{effect.stage}/{effect.key[:12]}", effect.part, *cells)
+    console.print(table)
+
+
+def waiting(mill: Mill) -> list[Removal]:
+    """Removals that the newest documents of the recipe do not heed yet."""
+    heeded: set[str] = set()
+    for ref in log.current(mill.store).get("extract", []):
+        manifest = read_manifest(mill.store, ref)
+        heeded.update(manifest.settings.get("removals", []) if manifest is not None else [])
+    return [wish for wish in mill.removals if wish.identity not in heeded]
+
+
+def warn_of_waiting(mill: Mill, console: Console) -> None:
+    """A line for each removal that waits for a run."""
+    for wish in waiting(mill):
+        console.print(
+            f"[yellow]{wish.documents:,} documents are to be forgotten ({_name(wish)}, since {wish.at[:16]}) "
+            "and still in what is shown: gristmill run[/yellow]",
+            soft_wrap=True,
+        )
+
+
+def print_heeded(mill: Mill, wishes: list[Removal], since: datetime.datetime, console: Console) -> None:
+    """What a run that began then did about removals that waited for it."""
+    with connect(mill.store) as connection:
+        ((made, reused),) = connection.sql(
+            "SELECT count(*) FILTER (NOT reused), count(*) FILTER (reused) FROM work WHERE part IS NOT NULL AND started_at >= $since",
+            params={"since": since},
+        ).fetchall()
+    for wish in wishes:
+        console.print(f"Forgotten: {wish.documents:,} documents ({_name(wish)}).", soft_wrap=True)
+        for run in (effect for effect in wish.effects if effect.what == "checkpoint"):
+            console.print(
+                f"  The training run {run.stage}/{run.key[:12]} saw them from step {run.first_step:,} on, "
+                f"in {run.steps:,} steps: its checkpoints are affected.",
+                soft_wrap=True,
+            )
+    console.print(f"{made:,} parts were made, {reused:,} taken over as they were.")
+
+
+def purge_archives(store: Store, wish: Removal) -> str:
+    """Takes the responses of what is forgotten out of the archives of crawls; says how many."""
+    with connect(store) as connection:
+        pages = connection.sql(
+            "SELECT p.final_url AS url, p.warc_path, p.warc_offset, d.doc_id, regexp_extract(p.final_url, '^[a-z]+://([^/]+)', 1) AS domain "
+            "FROM history.pages p LEFT JOIN history.documents d ON d.digest = p.digest AND d.url = p.final_url "
+            "WHERE p.record = 'response' AND starts_with(p.warc_path, 'artifacts/')"
+        ).to_arrow_table()
+    pages = pages.filter(pa.array(wish.concerns(pages)))
+    places = zip(pages["warc_path"].to_pylist(), pages["warc_offset"].to_pylist(), strict=True)
+    return f"{purge(store, places, wish.reason):,} responses were purged from the archives."
+
+
+def _name(wish: Removal) -> str:
+    return f"{wish.kind.replace('_', '-')} {wish.value}"

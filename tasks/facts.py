@@ -1,0 +1,125 @@
+"""What a selection decides about: each source's signals under its policy, and the clusters of duplicates over all sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field, field_validator
+
+from tasks.policy import Check, Policy, passing
+from tasks.stage import Input, StageSettings
+from warehouse.artifact import read_tables
+from warehouse.store import Store
+
+
+class SelectSettings(StageSettings):
+    """The policy of each source, and the mixture."""
+
+    policies: dict[str, Policy] = Field(description="source -> its policy")
+    weights: dict[str, float] = Field(description="source -> its share of the training mixture, any scale")
+    remove_duplicates: bool = Field(True, description="keep one document of each duplicate cluster")
+    repeats: dict[int, int] = Field(
+        default={},
+        description="documents of a cluster -> how often the one that is kept of it is seen, as FineWeb2 re-weights (2 = 2, 5 = 3: "
+        "twice where there were two to four of it, three times where there were more)",
+    )
+    seed: int = Field(1, description="seed of the draws that policies make, each by doc_id")
+
+    @field_validator("weights")
+    @classmethod
+    def _some(cls, weights: dict[str, float]) -> dict[str, float]:
+        if any(weight < 0 for weight in weights.values()) or not sum(weights.values()) > 0:
+            raise ValueError("weights must not be negative, and one must be above 0")
+        return weights
+
+    @field_validator("repeats")
+    @classmethod
+    def _sensible(cls, repeats: dict[int, int]) -> dict[int, int]:
+        if any(size < 2 or times < 1 for size, times in repeats.items()):
+            raise ValueError("repeats must name cluster sizes from 2 on, and be at least 1")
+        return repeats
+
+
+class Duplicate(NamedTuple):
+    """Why a document is not the one that is kept of its cluster."""
+
+    kind: str
+    jaccard: float | None
+    kept: str
+
+
+class Facts:
+    """What a policy decides about: the signals of each source, and the clusters of duplicates over all of them."""
+
+    def __init__(self, store: Store, inputs: Mapping[str, Input], settings: SelectSettings) -> None:
+        self._store, self._inputs, self._settings = store, inputs, settings
+
+    def signals(self, source: str, columns: Iterable[str]) -> pa.Table:
+        """Columns of a source's signals, with doc_id."""
+        return read_tables(self._store, self._inputs[f"signals/{source}"].ref, "signals", ["doc_id", *columns])
+
+    def checks(self, source: str) -> tuple[pa.Table, list[Check]]:
+        """The source's policy over all of its documents."""
+        policy = self._settings.policies[source]
+        table = self.signals(source, policy.signals)
+        return table, policy.checks(table, self._settings.seed, self.cutoffs[source])
+
+    @cached_property
+    def cutoffs(self) -> dict[str, dict[str, float]]:
+        """Source -> signal -> the value at which its ``top_share`` cuts the source off."""
+        return {
+            source: policy.cutoffs(lambda signal, source=source: self.signals(source, [signal])[signal])  # type: ignore[misc]
+            for source, policy in self._settings.policies.items()
+        }
+
+    @cached_property
+    def clusters(self) -> pa.Table:
+        """The duplicates in their clusters' order of preference."""
+        table = read_tables(self._store, self._inputs["duplicates"].ref, "duplicates")
+        return table.sort_by([("cluster_id", "ascending"), ("rank", "ascending")])
+
+    def better(self) -> dict[str, Duplicate]:
+        """Document -> the first of its cluster that its own source's rules let pass.
+
+        A cluster whose preferred member a rule removes is not lost: the next one that passes survives.
+        """
+        if not self._settings.remove_duplicates or not len(self.clusters):
+            return {}
+        passes = self._passing(self.clusters["doc_id"])
+        survivor: dict[str, str] = {}
+        found: dict[str, Duplicate] = {}
+        columns = ("cluster_id", "doc_id", "kind", "jaccard")
+        for cluster, doc_id, kind, jaccard, ok in zip(
+            *(self.clusters[name].to_pylist() for name in columns), passes.tolist(), strict=True
+        ):
+            first = survivor.setdefault(cluster, doc_id) if ok else survivor.get(cluster)
+            if first is not None and first != doc_id:
+                found[doc_id] = Duplicate(kind, jaccard, first)
+        return found
+
+    def _passing(self, doc_ids: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+        """Which of some documents break no rule of their source."""
+        out = np.zeros(len(doc_ids), np.bool_)
+        for source in self._settings.policies:
+            table, checks = self.checks(source)
+            places = pc.index_in(doc_ids, value_set=table["doc_id"].combine_chunks())
+            here = pc.is_valid(places).to_numpy()
+            out[here] |= passing(checks, len(table))[places.drop_null().to_numpy()]
+        return out
+
+    def repeats(self) -> dict[str, int]:
+        """Document of a cluster -> how often it is seen, where that is more than once."""
+        if not self._settings.repeats:
+            return {}
+        steps = sorted(self._settings.repeats.items(), reverse=True)
+        times = [
+            next((times for least, times in steps if size >= least), 1)
+            for size in self.clusters["cluster_size"].to_pylist()
+        ]
+        return dict(zip(self.clusters["doc_id"].to_pylist(), times, strict=True))

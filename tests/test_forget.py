@@ -1,0 +1,222 @@
+"""A wish to forget: the documents go, only what held them is made anew, and every model that saw them is named."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastwarc.warc import ArchiveIterator, WarcRecordType
+
+from flows.forget import forget, purge_archives, waiting
+from flows.mill import STAGES, Mill
+from flows.query import rows
+from flows.recipe import load_recipe
+from tasks.crawl import purge
+from tasks.crawl.purge import finish_purges, purged_member
+from tasks.tokenizer import Codec
+from tests.conftest import Run
+from warehouse.artifact import Ref, load, read_manifest, verified_path
+from warehouse.errors import GristmillError, StoreError
+from warehouse.removals import removals
+from warehouse.store import Store
+
+
+@pytest.fixture
+def copied(finished: Run, tmp_path: Path) -> Run:
+    """A copy of the finished run's store that a test may change."""
+    shutil.copytree(finished.store, tmp_path / "store")
+    return Run(tmp_path / "store", finished.ports)
+
+
+def mill_of(run: Run, *overrides: str) -> Mill:
+    return Mill(load_recipe("demo-tiny", (*run.overrides, *overrides)))
+
+
+def make(run: Run, until: str = "pack", *overrides: str) -> Mill:
+    """Makes every stage from extract on in this process."""
+    mill = mill_of(run, *overrides)
+    for name in STAGES[: STAGES.index(until) + 1]:
+        mill.make(name)
+    return mill
+
+
+def tokens_as_text(mill: Mill) -> str:
+    """All that the newest token arrays hold, as text."""
+    import numpy as np
+
+    (packed,), (tokenizer,) = mill.stages("pack"), mill.stages("tokenizer")
+    codec, manifest, texts = Codec.load(mill.store, tokenizer.ref), load(mill.store, packed.ref), []
+    for part in manifest.parts:
+        for file in part.files:
+            if file.path.endswith(".bin"):
+                path = verified_path(mill.store, packed.ref, file)
+                texts.append(codec.decode(np.fromfile(path, part.statistics["dtype"]).tolist()))
+    return "\n".join(texts)
+
+
+def made_since(mill: Mill, before: int) -> dict[tuple[str, str], bool]:
+    """(stage, part) -> whether it was taken over, of the work that was logged since."""
+    found = rows(mill.store, "SELECT stage, part, reused FROM work WHERE part IS NOT NULL ORDER BY started_at")
+    return {(row["stage"], row["part"]): row["reused"] for row in found[before:]}
+
+
+def work_done(mill: Mill) -> int:
+    return int(rows(mill.store, "SELECT count(*) AS n FROM work WHERE part IS NOT NULL")[0]["n"])
+
+
+def test_forgetting_a_domain_leaves_no_token_of_it_and_makes_only_its_parts_anew(copied: Run) -> None:
+    domain = f"127.0.0.1:{copied.ports[1]}"
+    gone = rows(Store(str(copied.store)), f"SELECT doc_id, text FROM documents WHERE domain = '{domain}'")
+    told = copied.here("forget", "demo-tiny", "--domain", domain, "--reason", "the owner asked")
+    assert told.returncode == 0, told.stderr
+    assert f"{len(gone):,} documents will be forgotten" in told.stdout
+    assert "checkpoint" in told.stdout
+    assert "to be forgotten" in copied.here("status", "demo-tiny").stdout
+    before, old = work_done(mill_of(copied)), mill_of(copied).whole
+    mill = make(copied)
+    assert not waiting(mill)
+    assert "to be forgotten" not in copied.here("status", "demo-tiny").stdout
+    text = tokens_as_text(mill)
+    assert len(text) > 10_000
+    ids = "', '".join(row["doc_id"] for row in gone)
+    for table, column in (
+        ("token_spans", "doc_id"),
+        ("corpus", "id"),
+        ("documents", "doc_id"),
+        ("duplicates", "doc_id"),
+    ):
+        assert rows(mill.store, f"SELECT count(*) AS n FROM {table} WHERE {column} IN ('{ids}')") == [{"n": 0}]
+    assert not any(row["text"][:200] in text for row in gone)
+    (decided,) = rows(
+        mill.store, "SELECT count(*) AS n, any_value(detail) AS why FROM decisions WHERE rule = 'forgotten'"
+    )
+    assert decided == {"n": len(gone), "why": "the owner asked"}
+    for (stage, part), reused in made_since(mill, before).items():
+        if stage in ("extract", "annotate", "sign", "select", "pack"):
+            assert reused == part.startswith("works"), (stage, part)
+    for name in ("quality", "tokenizer"):
+        assert mill.stages(name)[0].ref == old.stages(name)[0].ref
+
+
+def test_checkpoints_that_saw_a_document_are_named_with_the_steps(copied: Run) -> None:
+    store = Store(str(copied.store))
+    (page,) = rows(
+        store, "SELECT url, doc_id FROM documents JOIN token_spans USING (doc_id) WHERE split = 'train' LIMIT 1"
+    )
+    wish = forget(mill_of(copied), "url", page["url"], "asked", retrain=False)
+    from tasks.pretrain.data import StoredOrder
+    from warehouse.catalog import connect
+
+    with connect(store, order=StoredOrder(store)) as connection:
+        (seen,) = connection.sql(
+            "SELECT min(step), count(*) FROM steps_of($url)", params={"url": page["url"]}
+        ).fetchall()
+    (run,) = [effect for effect in wish.effects if effect.what == "checkpoint"]
+    assert (run.first_step, run.steps) == seen
+    assert {effect.what for effect in wish.effects} == {"corpus part", "token shard", "checkpoint"}
+    stored = rows(store, "SELECT what, first_step FROM affected WHERE what = 'checkpoint'")
+    assert stored == [{"what": "checkpoint", "first_step": run.first_step}]
+
+
+def test_a_forgotten_survivor_is_followed_by_the_next_of_its_cluster(tmp_path: Path) -> None:
+    body = " ".join(f"word{n} of a text that is long enough to be kept" for n in range(40))
+    lines = [
+        json.dumps({"text": body + end, "url": f"http://x.example/{n}"})
+        for n, end in enumerate(("", " more", " and more"))
+    ]
+    (tmp_path / "texts.jsonl").write_text("\n".join(lines))
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        f'name = "r"\nstore = "{tmp_path}/store"\n[sources.a.jsonl]\nfiles = ["{tmp_path}/texts.jsonl"]\n'
+    )
+
+    def kept() -> list[str]:
+        mill = Mill(load_recipe(str(recipe)))
+        for name in STAGES[1 : STAGES.index("select") + 1]:
+            mill.make(name)
+        return [row["url"] for row in rows(mill.store, "FROM corpus ORDER BY url")]
+
+    assert kept() == ["http://x.example/2"]
+    forget(Mill(load_recipe(str(recipe))), "url", "http://x.example/2", "asked", retrain=False)
+    assert kept() == ["http://x.example/1"]
+    forget(
+        Mill(load_recipe(str(recipe))),
+        "query",
+        "SELECT doc_id FROM documents WHERE url LIKE '%/1'",
+        "asked",
+        retrain=False,
+    )
+    assert kept() == ["http://x.example/0"]
+
+
+def test_forgetting_afterwards_gives_the_bytes_of_forgetting_before(copied: Run, tmp_path: Path) -> None:
+    domain = f"127.0.0.1:{copied.ports[0]}"
+    (page,) = rows(
+        Store(str(copied.store)), f"SELECT url FROM documents WHERE domain = '{domain}' ORDER BY url LIMIT 1"
+    )
+    wish = forget(mill_of(copied), "url", page["url"], "asked", retrain=True)
+    afterwards = make(copied, "select")
+    fresh = Run(tmp_path / "fresh", copied.ports)
+    shutil.copytree(copied.store / "removals", fresh.store / "removals")
+    shutil.copytree(copied.store / "artifacts" / "crawl", fresh.store / "artifacts" / "crawl")
+    before = make(fresh, "select")
+    assert removals(before.store) == (wish,)
+    for name in ("extract", "annotate", "match", "elect", "select"):
+        for one, other in zip(afterwards.stages(name), before.stages(name), strict=True):
+            assert load(afterwards.store, one.ref) == load(before.store, other.ref), name
+
+
+def test_purged_responses_are_gone_from_the_archive_and_all_others_stay(copied: Run, monkeypatch: Any) -> None:
+    store = Store(str(copied.store))
+    (page,) = rows(
+        store, "SELECT url, warc_path, substr(text, 100, 40) AS piece FROM documents WHERE source = 'works' LIMIT 1"
+    )
+    mill = mill_of(copied)
+    wish = forget(mill, "url", page["url"], "asked", retrain=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(purge, "_renew_records", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            purge_archives(store, wish)
+    finish_purges(store)  # the next command goes on where that one was killed
+    with open(copied.store / page["warc_path"], "rb") as stream:
+        bodies = [record.reader.read() for record in ArchiveIterator(stream)]
+    assert sum(b"purged: asked" in body for body in bodies) == 1
+    _, stage, key, _ = page["warc_path"].split("/", 3)
+    manifest = load(store, Ref(stage=stage, key=key))
+    for file in manifest.files("warc"):
+        verified_path(store, manifest.ref, file)
+    shutil.rmtree(copied.store / "reuse")
+    shutil.rmtree(copied.store / "artifacts" / "extract")
+    again = make(copied, "extract")
+    assert rows(again.store, f"SELECT rule FROM decisions WHERE url = '{page['url']}' AND stage = 'extract'") == [
+        {"rule": "forgotten"}
+    ]
+    others = rows(again.store, "SELECT count(*) AS n FROM documents WHERE source = 'works'")[0]["n"]
+    assert others == manifest.counts.kept - 1
+
+
+@pytest.mark.parametrize("length", [180, 181, 182, 183, 250, 1000, 65_000, 70_000, 140_001, 200_000])
+def test_a_purged_record_has_the_length_of_the_one_it_replaces(length: int) -> None:
+    member = purged_member("a/b@1", "asked by its owner", length)
+    assert len(member) == length
+    (record,) = ArchiveIterator(io.BytesIO(member))
+    assert record.record_type == WarcRecordType.metadata
+
+
+def test_a_record_too_short_to_purge_is_named() -> None:
+    with pytest.raises(StoreError, match="a/b@1"):
+        purged_member("a/b@1", "asked", 40)
+
+
+def test_forget_says_what_it_cannot_do(copied: Run) -> None:
+    assert "forget takes one of" in copied.here("forget", "demo-tiny").stderr
+    with pytest.raises(GristmillError, match="no document is known"):
+        forget(mill_of(copied), "doc_id", "nothing", "asked", retrain=False)
+    with pytest.raises(GristmillError, match="doc_id or url"):
+        forget(mill_of(copied), "query", "SELECT 1 AS one", "asked", retrain=False)
+    assert not removals(mill_of(copied).store)
+    assert read_manifest(mill_of(copied).store, Ref(stage="extract", key="none")) is None
