@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.harness import DATA, PROJECT, Row, measure, side_by_side, write_results
+from warehouse.store import Store
 
 PEER = PROJECT / ".peers" / "dedup" / "bin" / "python"
 DATATROVE = PROJECT / ".peers" / "datatrove" / "bin" / "python"
@@ -96,28 +96,31 @@ def run_stages_of(path: Path, _: str) -> Row:
         return _cost(texts, time.perf_counter() - started, time.process_time() - clock) | {"version": "stored"}
 
 
-def run_growth(path: Path, counts: str) -> list[Row]:
-    """So many made documents through the stages; with ``A+B``, what B more cost then."""
-    from benchmarks.growth import made_texts, matched, stored
+def run_making(path: Path, argument: str) -> Row:
+    """Documents for the stages: ``FOLDER SOURCE COUNT``."""
+    from benchmarks.growth import made_texts, stored
 
-    base, _, more = counts.partition("+")
-    sources = {"a": made_texts(texts_of(path), int(base), seed=1)}
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        matched(stored(Path(folder) / "warm", {"a": [texts_of(path, 50)]}), ["a"], GROWTH_MEMORY_MB)
-        store = stored(Path(folder) / "store", sources)
-        steps = [(["a"], int(base), f"x {int(base):,}")]
-        if more:
-            stored(Path(folder) / "store", {"b": made_texts(texts_of(path), int(more), seed=2)})
-            steps.append((["a", "b"], int(more), f"+ {int(more):,}"))
-        for names, count, version in steps:
-            started, clock = time.perf_counter(), time.process_time()
-            size = matched(store, names, GROWTH_MEMORY_MB)
-            seconds, cpu = time.perf_counter() - started, time.process_time() - clock
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-            cost = {"documents": count, "bytes": size, "seconds": seconds, "cpu_seconds": cpu, "peak_rss_bytes": peak}
-            rows.append({"system": "gristmill", "version": version} | cost)
-    return rows
+    folder, source, count = argument.split()
+    stored(Path(folder), {source: made_texts(texts_of(path), int(count), seed=len(source))})
+    return {}
+
+
+def run_grown(path: Path, argument: str) -> Row:
+    """The stages over the sources of a store: ``FOLDER SOURCES``. What only the last source brings is counted."""
+    from benchmarks.growth import matched, stored
+
+    folder, *sources = argument.split()
+    with tempfile.TemporaryDirectory() as warm:
+        texts = [text for text in texts_of(path, 100).to_pylist() for text in (text, f"{text} and more words")]
+        matched(stored(Path(warm), {"a": [pa.array(texts, pa.large_string())]}), ["a"], GROWTH_MEMORY_MB)
+    started, clock = time.perf_counter(), time.process_time()
+    documents, size = matched(Store(folder), sources, GROWTH_MEMORY_MB)
+    return {
+        "documents": documents,
+        "bytes": size,
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - clock,
+    }
 
 
 def _cost(texts: pa.Array, seconds: float, cpu: float) -> Row:
@@ -168,7 +171,20 @@ def licences(data: Path) -> tuple[int, str]:
     return len(named), "\n".join(lines)
 
 
-RUNS = {"memory": run_memory, "limit": run_limit, "stages": run_stages_of, "growth": run_growth}
+def run_truth(path: Path, file: str) -> Row:
+    """All pairs by brute force, into a file."""
+    np.save(file, brute_force(texts_of(path).to_pylist()))
+    return {}
+
+
+RUNS = {
+    "memory": run_memory,
+    "limit": run_limit,
+    "stages": run_stages_of,
+    "making": run_making,
+    "grown": run_grown,
+    "truth": run_truth,
+}
 
 
 def main() -> None:
@@ -195,11 +211,10 @@ def main() -> None:
 
 def commands(path: Path, peers: list[str], folder: Path) -> dict[str, Any]:
     """System -> what runs it over the texts of a file; pairs go to ``<folder>/<system>.npy`` where it tells them."""
-    ours = [sys.executable, "-m", "benchmarks.dedup", "--one"]
     found = {
-        "gristmill": [*ours, "memory", str(path), str(folder / "gristmill.npy")],
-        "limit": [*ours, "limit", str(path), "-"],
-        "gristmill, stages": [*ours, "stages", str(path), "-"],
+        "gristmill": one("memory", path, str(folder / "gristmill.npy")),
+        "limit": one("limit", path, "-"),
+        "gristmill, stages": one("stages", path, "-"),
     }
     for peer in peers:
         if peer == "datatrove":
@@ -230,7 +245,8 @@ def compare_all(arguments: argparse.Namespace) -> None:
         few = folder / "few.parquet"
         pq.write_table(pq.read_table(path).slice(0, JUDGED), few)
         quick = [peer for peer in peers if peer not in SLOW]
-        truth = brute_force(texts_of(few).to_pylist())
+        measure(one("truth", few, str(folder / "truth.npy")))  # in a process of its own, for the sake of memory
+        truth = np.load(folder / "truth.npy")
         quality = {}
         for name, run in commands(few, quick, folder).items():
             if name in ("gristmill", *quick):
@@ -250,16 +266,23 @@ def compare_all(arguments: argparse.Namespace) -> None:
 
 
 def _growth(path: Path, counts: list[int]) -> list[Row]:
-    import subprocess
-
+    """The stages over ever more documents, and over some more when the most of them were done."""
     rows: list[Row] = []
     for count in counts:
-        what = f"{count}+{ADDED}" if count == max(counts) else str(count)
-        command = [sys.executable, "-m", "benchmarks.dedup", "--one", "growth", str(path), what]
-        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
-        rows += json.loads(done.stdout.strip().splitlines()[-1])
+        with tempfile.TemporaryDirectory() as folder:
+            measure(one("making", path, f"{folder} a {count}"))
+            rows.append({"system": "gristmill", "version": f"x {count:,}"} | measure(one("grown", path, f"{folder} a")))
+            if count == max(counts):
+                measure(one("making", path, f"{folder} bb {ADDED}"))
+                added = measure(one("grown", path, f"{folder} a bb"))
+                rows.append({"system": "gristmill", "version": f"+ {ADDED:,}"} | added)
         print(rows[-1], file=sys.stderr)
     return rows
+
+
+def one(what: str, path: Path, argument: str) -> list[str]:
+    """The command that does one thing in a process of its own."""
+    return [sys.executable, "-m", "benchmarks.dedup", "--one", what, str(path), argument]
 
 
 if __name__ == "__main__":

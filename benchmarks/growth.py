@@ -23,7 +23,7 @@ from warehouse.artifact import Counts, Manifest, PartWriter, Ref, load, read_tab
 from warehouse.store import Store
 
 ROW_DIGITS = 26
-PART, WORDS, COPIES, EDITED = 20_000, (60, 300), 0.2, 0.02
+PART, WORDS, COPIES, EDITED = 10_000, (60, 300), 0.2, 0.02
 
 
 def made_texts(texts: pa.Array, count: int, seed: int) -> Iterator[pa.Array]:
@@ -80,8 +80,8 @@ def stored(folder: Path, sources: Mapping[str, Iterable[pa.Array]]) -> Store:
     return store
 
 
-def matched(store: Store, sources: list[str], memory_mb: int) -> int:
-    """Signs, bands and matches; returns the bytes of text of the last source."""
+def matched(store: Store, sources: list[str], memory_mb: int) -> tuple[int, int]:
+    """Signs, bands and matches; returns the documents of the last source, and the bytes of their texts."""
     documents = {source: Input.of(Ref(stage="extract", key=source)) for source in sources}
     signed = run_stages(
         [Sign(store, SignSettings(), {"documents": entry}, source) for source, entry in documents.items()]
@@ -93,13 +93,9 @@ def matched(store: Store, sources: list[str], memory_mb: int) -> int:
         [Match(store, MatchSettings(memory_mb=memory_mb), {**inputs, "candidates": Input.of(band.ref)})]
     )
     log.note_stage(store, log.new_run("benchmark"), [match.ref])
-    last = documents[sources[-1]].ref
-    return int(
-        sum(
-            pc.sum(read_tables(store, last, "documents", ["n_bytes"], [part.part])["n_bytes"]).as_py()
-            for part in load(store, last).parts
-        )
-    )
+    last = load(store, documents[sources[-1]].ref)
+    sizes = (read_tables(store, last.ref, "documents", ["n_bytes"], [part.part])["n_bytes"] for part in last.parts)
+    return last.counts.kept, sum(int(pc.sum(size).as_py()) for size in sizes)
 
 
 def clusters_of(named: dict[str, str]) -> list[tuple[list[str], float, float]]:

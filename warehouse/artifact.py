@@ -22,7 +22,7 @@ from warehouse.store import Store, sha256_of
 
 KEY_LENGTH = 32  # hexadecimal digits: 128 bits of the SHA-256
 COMPRESSION = "zstd"
-ROW_GROUP_ROWS = 65_536
+ROW_GROUP_ROWS = 8_192  # few enough that a document here and there is read without all of its part
 REUSE = "reuse"  # where parts note their content, below the store
 
 
@@ -122,10 +122,19 @@ class PartWriter:
         self.store, self.ref, self.part = store, ref, part
         self.files: list[FileRecord] = []
 
-    def table(self, name: str, table: pa.Table) -> None:
-        """Commits an Arrow table as ``<name>/<part>.parquet``."""
+    def table(self, name: str, table: pa.Table, random: Sequence[str] = ()) -> None:
+        """Commits an Arrow table as ``<name>/<part>.parquet``; columns of random bits, which do not compress, as they are."""
+        others = [column for column in table.column_names if column not in random]
+        compression = {**dict.fromkeys(others, COMPRESSION), **dict.fromkeys(random, "none")}
         with self.store.writing(f"{self.ref.folder}/{name}/{self.part}.parquet") as temporary:
-            pq.write_table(table, temporary, compression=COMPRESSION, row_group_size=ROW_GROUP_ROWS)
+            pq.write_table(
+                table,
+                temporary,
+                compression=compression if random else COMPRESSION,
+                use_dictionary=others if random else True,
+                write_statistics=others if random else True,
+                row_group_size=ROW_GROUP_ROWS,
+            )
             self._remember(f"{name}/{self.part}.parquet", table.num_rows, temporary)
 
     def batches(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:

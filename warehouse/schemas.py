@@ -138,13 +138,10 @@ SIGNATURES = pa.schema(
     [
         _field("doc_id", _text, "the document", nullable=False),
         _field("doc_key", pa.uint64(), "64 bits that stand for doc_id, which order documents", nullable=False),
-        _field("url_digest", pa.binary(16), "128 bits that stand for the canonical URL", nullable=False),
-        _field(
-            "text_digest",
-            pa.binary(16),
-            "128 bits that stand for the words: equal for exact duplicates",
-            nullable=False,
-        ),
+        _field("url_key", pa.uint64(), "64 bits that stand for the canonical URL", nullable=False),
+        _field("url_check", pa.uint64(), "64 more", nullable=False),
+        _field("text_key", pa.uint64(), "64 bits that stand for the words: equal for exact duplicates", nullable=False),
+        _field("text_check", pa.uint64(), "64 more", nullable=False),
         _field("n_shingles", _int, "word n-grams, repeated ones counted each time", nullable=False),
         _field("n_chars", _int, "Unicode code points of the text"),
     ]

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from tasks.dedup.candidates import Keyed, Pairs, ends_of, pairs_that_equal, pairs_that_share
 from tasks.dedup.sign import band_name
 from tasks.stage import Made, Report, Stage, StageSettings, operational
 from warehouse import schemas
-from warehouse.artifact import PartWriter, load, read_tables
+from warehouse.artifact import PartWriter, load
 from warehouse.errors import GristmillError
+from warehouse.scan import scan
 
 BYTES_PER_DOCUMENT = 96  # of the keys of one band while they are sorted and paired
 MOST_DOCUMENTS = 1 << 32
 EQUAL_URL, EQUAL_TEXT = "url", "text"
-DIGESTS = {EQUAL_URL: "url_digest", EQUAL_TEXT: "text_digest"}
+# Part -> the columns that documents must share, and by which they are told apart then.
+EQUAL = {EQUAL_URL: ("url_key", "url_check"), EQUAL_TEXT: ("text_key", "text_check")}
 
 
 class BandSettings(StageSettings):
@@ -37,7 +38,7 @@ class Band(Stage):
     settings: BandSettings
 
     def plan(self) -> Sequence[str]:
-        return [*DIGESTS, *(band_name(band) for band in range(self.settings.bands))]
+        return [*EQUAL, *(band_name(band) for band in range(self.settings.bands))]
 
     def make(self, part: str, writer: PartWriter, report: Report) -> Made:
         """Sorts the documents by the key, a range of keys at a time, and pairs neighbours."""
@@ -55,32 +56,17 @@ class Band(Stage):
     def _pairs(self, part: str, number: int, ranges: int) -> Pairs:
         pieces = [_within(piece, number, ranges) for piece in self._keyed(part)]
         band = Keyed(*(np.concatenate(columns) for columns in zip(*pieces, strict=True)))
-        return pairs_that_equal(band) if part in DIGESTS else pairs_that_share(band, self.settings.window)
+        return pairs_that_equal(band) if part in EQUAL else pairs_that_share(band, self.settings.window)
 
     def _keyed(self, part: str) -> Iterator[Keyed]:
-        """The keys of one stored part of signatures after the other."""
+        """The keys of all documents, some files of them at a time."""
+        columns = [*EQUAL.get(part, (part, "text_key")), "doc_key"]
         row = 0
-        for name in sorted(self.inputs):
-            ref = self.inputs[name].ref
-            for stored in load(self.store, ref).parts:
-                digest = DIGESTS.get(part, "text_digest")
-                columns = ["doc_key", digest, *([] if part in DIGESTS else [part])]
-                table = read_tables(self.store, ref, "signatures", columns, [stored.part])
-                digests = halves(table[digest])
-                keys = digests[:, 0] if part in DIGESTS else table[part].to_numpy()
-                texts = digests[:, 1] if part in DIGESTS else digests[:, 0]
-                rows = np.arange(row, row + len(table), dtype=np.uint64)
-                yield Keyed(keys, texts, table["doc_key"].to_numpy(), rows)
-                row += len(table)
-
-
-def halves(digests: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
-    """A column of 16 bytes as two numbers a row."""
-    column = digests.combine_chunks()
-    if not len(column):
-        return np.empty((0, 2), np.uint64)
-    numbers = np.frombuffer(column.buffers()[1], np.uint64)
-    return numbers[2 * column.offset : 2 * (column.offset + len(column))].reshape(-1, 2)
+        for table in scan(self.store, [self.inputs[name].ref for name in sorted(self.inputs)], "signatures", columns):
+            rows = np.arange(row, row + len(table), dtype=np.uint64)
+            keys, texts, names = (table[column].to_numpy() for column in columns)
+            yield Keyed(keys, texts, names, rows)
+            row += len(table)
 
 
 def _within(band: Keyed, number: int, ranges: int) -> Keyed:

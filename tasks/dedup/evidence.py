@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.dedup.clusters import KINDS, Compared, Numbers, Reals
+from tasks.dedup.minhash import digests
 from warehouse import schemas
 
 NO_BAND = -1
@@ -42,7 +43,9 @@ class Evidence:
         earlier: list[pa.Table],
     ) -> None:
         self._ids, self._texts, self._overlaps = doc_ids, texts, overlaps
-        self._column, self._threshold, self._earlier = column, threshold, earlier
+        self._column, self._threshold, self._earlier = column, threshold, _Earlier.of(earlier)
+        self._spokesman = np.zeros(len(texts), np.int64)  # one member for each text: its shingles are read once
+        self._spokesman[texts[::-1]] = np.arange(len(texts))[::-1]
         self._noted: list[_Noted] = []
         self.compared = 0
 
@@ -52,9 +55,10 @@ class Evidence:
         similar[self._texts[a] == self._texts[b]] = 1.0
         unknown = np.isnan(similar[:, 0])
         if unknown.any():
-            found = self._overlaps(a[unknown], b[unknown])
-            both, one, other = found.T
-            similar[unknown] = np.column_stack([both / (one + other - both), both / np.minimum(one, other)])
+            one, other = (self._spokesman[self._texts[side[unknown]]] for side in (a, b))
+            found = self._overlaps(one, other)
+            both, size, other_size = found.T
+            similar[unknown] = np.column_stack([both / (size + other_size - both), both / np.minimum(size, other_size)])
         self.compared += len(a)
         self._noted.append(_Noted(a, b, np.full(len(a), NO_BAND, np.int32) if bands is None else bands, similar))
         return Compared(a, b, similar[:, self._column] >= self._threshold, similar[:, 0])
@@ -82,16 +86,32 @@ class Evidence:
 
     def _known(self, a: Numbers, b: Numbers) -> Reals:
         """What earlier tables say, NaN where none does: it never changes, since a doc_id names a text."""
-        out = np.full((len(a), 2), np.nan)
+        if not len(self._earlier.names):
+            return np.full((len(a), 2), np.nan)
         low, high = (self._ids.take(pa.array(side)) for side in (np.minimum(a, b), np.maximum(a, b)))
-        wanted = _names(low, high)
-        for table in self._earlier:
-            places = pc.index_in(wanted, value_set=_names(table["a"], table["b"]))
-            here = places.is_valid().to_numpy(zero_copy_only=False)
-            for column, name in enumerate(("jaccard", "containment")):
-                out[here, column] = table[name].take(places.drop_null()).to_numpy()
-        return out
+        return self._earlier.of_pairs(_names(low, high))
 
 
-def _names(a: pa.ChunkedArray, b: pa.ChunkedArray) -> pa.Array:
-    return pc.binary_join_element_wise(a.combine_chunks(), b.combine_chunks(), " ")
+class _Earlier(NamedTuple):
+    """Similarities by 128-bit names of pairs of doc_ids, sorted by the first half."""
+
+    names: npt.NDArray[np.uint64]
+    similar: Similarities
+
+    @classmethod
+    def of(cls, tables: list[pa.Table]) -> _Earlier:
+        names = [_names(table["a"], table["b"]) for table in tables]
+        similar = [np.column_stack([table["jaccard"].to_numpy(), table["containment"].to_numpy()]) for table in tables]
+        found = cls(np.concatenate([np.empty((0, 2), np.uint64), *names]), np.concatenate([np.empty((0, 2)), *similar]))
+        order = np.argsort(found.names[:, 0])
+        return cls(found.names[order], found.similar[order])
+
+    def of_pairs(self, names: npt.NDArray[np.uint64]) -> Similarities:
+        places = np.minimum(np.searchsorted(self.names[:, 0], names[:, 0]), len(self.names) - 1)
+        here = (self.names[places] == names).all(axis=1)
+        found: Similarities = np.where(here[:, None], self.similar[places], np.nan)
+        return found
+
+
+def _names(a: pa.ChunkedArray, b: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
+    return digests(pc.binary_join_element_wise(a.combine_chunks(), b.combine_chunks(), " "))

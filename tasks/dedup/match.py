@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from tasks.dedup.band import DIGESTS, EQUAL_TEXT, EQUAL_URL
+from tasks.dedup.band import EQUAL, EQUAL_TEXT, EQUAL_URL
 from tasks.dedup.candidates import Pairs, ends_of, first_bands, packed
 from tasks.dedup.clusters import Numbers, clustered, duplicates_table, labels, preference
 from tasks.dedup.evidence import Evidence
-from tasks.dedup.members import Members, read_members
-from tasks.dedup.texts import StoredTexts
+from tasks.dedup.members import read_members
+from tasks.dedup.texts import StoredShingles, distinct
 from tasks.stage import Made, Report, Stage, StageSettings, operational
 from warehouse import log
 from warehouse.artifact import Counts, Manifest, PartWriter, load, read_manifest, read_tables
 
 PART = "clusters"
+SIMILARITIES = ("jaccard", "containment")  # as they stand in evidence
 
 
 class MatchSettings(StageSettings):
@@ -61,9 +61,9 @@ class Match(Stage):
     def make(self, part: str, writer: PartWriter, report: Report) -> Made:
         """Candidates of all bands, their exact similarity, clusters of those that are alike, and all evidence."""
         parts = [record.part for record in load(self.store, self.inputs["candidates"].ref).parts]
-        near, bands = first_bands([self._pairs(part) for part in parts if part not in DIGESTS])
+        near, bands = first_bands([self._pairs(part) for part in parts if part not in EQUAL])
         same_url, same_text = self._pairs(EQUAL_URL), self._pairs(EQUAL_TEXT)
-        rows = np.unique(np.concatenate([side for pairs in (near, same_url, same_text) for side in ends_of(pairs)]))
+        rows = distinct(*(side for pairs in (near, same_url, same_text) for side in ends_of(pairs)))
         members = read_members(self.store, self.inputs, rows, self.settings.priority)
 
         def ends(pairs: Pairs) -> tuple[Numbers, Numbers]:
@@ -72,9 +72,16 @@ class Match(Stage):
 
         order, count = preference(members.table), len(members.table)
         urls, texts = labels(count, *ends(same_url)), labels(count, *ends(same_text))
-        evidence = self._evidence(members, texts)
-        evidence.compare(*ends(same_text))
-        found = clustered(order, urls, texts, evidence.compare(*ends(near), bands), evidence.compare)
+        with self._shingles() as shingles:
+
+            def overlaps(a: Numbers, b: Numbers) -> Numbers:
+                return shingles.overlaps(members.rows[a], members.rows[b])
+
+            column = SIMILARITIES.index(self.settings.similarity)
+            earlier = list(self._earlier_pairs())
+            evidence = Evidence(members.table["doc_id"], texts, overlaps, column, self.settings.threshold, earlier)
+            evidence.compare(*ends(same_text))
+            found = clustered(order, urls, texts, evidence.compare(*ends(near), bands), evidence.compare)
         writer.table("duplicates", duplicates_table(members.table["doc_id"], order, found))
         writer.table("duplicate_pairs", evidence.table(urls))
         total = self.documents_expected()
@@ -84,18 +91,10 @@ class Match(Stage):
         table = read_tables(self.store, self.inputs["candidates"].ref, "candidates", parts=[part])
         return packed(table["a"].to_numpy(), table["b"].to_numpy())
 
-    def _evidence(self, members: Members, texts: Numbers) -> Evidence:
+    def _shingles(self) -> StoredShingles:
         names = sorted(name for name in self.inputs if name.startswith("documents/"))
-        stored = StoredTexts(self.store, [self.inputs[name].ref for name in names])
-
-        def overlaps(a: Numbers, b: Numbers) -> Numbers:
-            one, other = members.rows_of(a), members.rows_of(b)
-            with stored.shingles(np.union1d(one, other), self.settings.shingle_words) as shingles:
-                return shingles.overlaps(one, other, self.settings.memory_mb << 20)
-
-        column = ("jaccard", "containment").index(self.settings.similarity)
-        earlier = list(self._earlier_pairs())
-        return Evidence(members.table["doc_id"], texts, overlaps, column, self.settings.threshold, earlier)
+        documents = [self.inputs[name].ref for name in names]
+        return StoredShingles(self.store, documents, self.settings.shingle_words, self.settings.memory_mb << 20)
 
     def _earlier_pairs(self) -> Iterator[pa.Table]:
         """The evidence of the runs before this one over the same kind of shingles."""

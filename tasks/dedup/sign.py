@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, model_validator
 
@@ -36,9 +34,12 @@ class SignSettings(StageSettings):
         return Scheme(self.hashes, self.bands, self.rows, self.shingle_words, self.seed)
 
 
+BAND = "band_"
+
+
 def band_name(band: int) -> str:
     """The column, and the part, of a band."""
-    return f"band_{band:02d}"
+    return f"{BAND}{band:02d}"
 
 
 class Sign(Stage):
@@ -62,26 +63,25 @@ class Sign(Stage):
         documents = read_tables(
             self.store, self.inputs["documents"].ref, "documents", ["doc_id", "url", "text", "n_chars"], [part]
         )
-        writer.table("signatures", signature_table(documents, sketches(documents["text"], self.settings.scheme)))
+        table = signature_table(documents, sketches(documents["text"], self.settings.scheme))
+        keys = [field.name for field in table.schema if field.type == pa.uint64()]
+        writer.table("signatures", table, random=keys)
         return Made(counts=Counts(documents_in=len(documents), kept=len(documents)))
 
 
 def signature_table(documents: pa.Table, found: Sketches) -> pa.Table:
     """The rows of the signatures table, in the order of the documents."""
+    urls = digests(documents["url"])
     columns = {
         "doc_id": documents["doc_id"],
         "doc_key": digests(documents["doc_id"])[:, 0],
-        "url_digest": _binary(digests(documents["url"])),
-        "text_digest": _binary(found.digests),
+        "url_key": urls[:, 0],
+        "url_check": urls[:, 1],
+        "text_key": found.digests[:, 0],
+        "text_check": found.digests[:, 1],
         "n_shingles": found.shingles,
         "n_chars": documents["n_chars"],
         **{band_name(band): keys for band, keys in enumerate(found.keys)},
     }
-    fields = [pa.field(name, pa.uint64(), nullable=False) for name in columns if name.startswith("band_")]
+    fields = [pa.field(name, pa.uint64(), nullable=False) for name in columns if name.startswith(BAND)]
     return pa.table(columns, schema=pa.schema([*schemas.SIGNATURES, *fields]))
-
-
-def _binary(numbers: npt.NDArray[np.uint64]) -> pa.Array:
-    """Rows of two 64-bit numbers as 16 bytes each."""
-    data = pa.py_buffer(np.ascontiguousarray(numbers))
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(numbers), [None, data])

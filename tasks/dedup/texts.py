@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import NamedTuple
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,61 +17,79 @@ from warehouse.artifact import FileRecord, Ref, load, verified_path
 from warehouse.store import Store
 
 Rows = npt.NDArray[np.int64]
+ITEM = np.dtype(np.uint32).itemsize
 
 
-class Shingles(NamedTuple):
-    """The shingles of the documents at some rows, in ascending order of rows, in a file."""
+def distinct(*numbers: Rows) -> Rows:
+    """The distinct ones of some numbers, sorted."""
+    together = np.sort(np.concatenate([*numbers, np.empty(0, np.int64)]))
+    return together[np.append(True, together[1:] != together[:-1])] if len(together) else together
 
-    path: Path
-    rows: Rows
-    starts: Rows
-    ends: Rows
 
-    def overlaps(self, a: Rows, b: Rows, memory: int) -> Rows:
-        """|A and B|, |A|, |B| for pairs of rows, sorted by a; about so many bytes of shingles in memory at a time."""
-        if not len(a):
-            return np.empty((0, 3), np.int64)
-        a, b = np.searchsorted(self.rows, a), np.searchsorted(self.rows, b)
-        read = np.cumsum((self.ends - self.starts)[b]) * np.dtype(np.uint32).itemsize
-        edges = np.flatnonzero(np.diff(read // memory)) + 1
-        out = []
-        for first, last in zip([0, *edges.tolist()], [*edges.tolist(), len(a)], strict=True):
-            values = np.memmap(self.path, np.uint32, "r")  # mapped anew for each block: what was read is given back
-            out.append(overlaps(values, self.starts, self.ends, a[first:last], b[first:last]))
+class StoredShingles:
+    """The shingles of documents of several artifacts, one after the other: row numbers as in the candidates table.
+
+    A context manager: what was hashed is kept in a file until it is left.
+    """
+
+    def __init__(self, store: Store, documents: Sequence[Ref], shingle_words: int, memory: int) -> None:
+        self._store, self._documents, self._words, self._memory = store, documents, shingle_words, memory
+        self._rows, self._starts, self._ends = (np.empty(0, np.int64) for _ in range(3))
+        self._used = 0
+
+    def __enter__(self) -> Self:
+        self._file = tempfile.NamedTemporaryFile(dir=self._store.scratch("match"))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def overlaps(self, a: Rows, b: Rows) -> Rows:
+        """|A and B|, |A|, |B| for pairs of rows; about ``memory`` bytes of shingles are read at a time."""
+        wanted = distinct(a, b)
+        places = np.searchsorted(self._rows, wanted)
+        known = np.append(self._rows, -1)[np.minimum(places, len(self._rows))] == wanted
+        self._hash(wanted[~known])
+        order = np.lexsort((b, a))
+        one, other = np.searchsorted(self._rows, a[order]), np.searchsorted(self._rows, b[order])
+        read = np.cumsum((self._ends - self._starts)[other]) * ITEM
+        edges = (np.flatnonzero(np.diff(read // self._memory)) + 1).tolist()
+        out = np.empty((len(a), 3), np.int64)
+        for first, last in zip([0, *edges], [*edges, len(a)], strict=True):
+            values = np.memmap(self._file.name, np.uint32, "r")  # mapped anew: what was read before is given back
+            block = slice(first, last)
+            out[order[block]] = overlaps(values, self._starts, self._ends, one[block], other[block])
             del values
-        return np.concatenate(out)
+        return out
 
-
-class StoredTexts:
-    """The documents of several artifacts one after the other: row numbers as in the candidates table."""
-
-    def __init__(self, store: Store, refs: Sequence[Ref]) -> None:
-        self._store, self._refs = store, refs
-
-    @contextmanager
-    def shingles(self, rows: Rows, shingle_words: int) -> Iterator[Shingles]:
-        """Hashes the shingles of the documents at these rows, in ascending order."""
+    def _hash(self, rows: Rows) -> None:
+        """Hashes the shingles of the documents at these rows, which are in ascending order."""
         starts, ends = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
-        used = 0
-        with tempfile.NamedTemporaryFile(dir=self._store.scratch("match")) as file:
-            for ref, record, first, count in self._parts():
-                low, high = np.searchsorted(rows, [first, first + count])
-                for at, texts in self._texts(ref, record, rows[low:high] - first):
-                    found = shingle_hashes(texts, shingle_words)
-                    here = slice(low + at, low + at + len(texts))
-                    starts[here], ends[here] = used + found.starts, used + found.ends
-                    size = int(found.ends.max())
-                    file.write(found.values[:size].data)
-                    used += size
-            file.write(b"\0" * 4)  # a file without bytes cannot be mapped
-            file.flush()
-            yield Shingles(Path(file.name), rows, starts, ends)
+        for ref, record, first in self._parts():
+            low, high = np.searchsorted(rows, [first, first + record.rows])
+            for at, texts in self._texts(ref, record, rows[low:high] - first):
+                found = shingle_hashes(texts, self._words)
+                here = slice(low + at, low + at + len(texts))
+                starts[here], ends[here] = self._used + found.starts, self._used + found.ends
+                size = int(found.ends.max())
+                self._file.write(found.values[:size].data)
+                self._used += size
+        if not len(rows):
+            return
+        self._file.flush()
+        together = np.concatenate([self._rows, rows])
+        order = np.argsort(together)
+        self._rows = together[order]
+        self._starts, self._ends = (
+            np.concatenate(sides)[order] for sides in ((self._starts, starts), (self._ends, ends))
+        )
 
-    def _parts(self) -> Iterator[tuple[Ref, FileRecord, int, int]]:
+    def _parts(self) -> Iterator[tuple[Ref, FileRecord, int]]:
+        """The stored files of documents, and the row of the first in each."""
         first = 0
-        for ref in self._refs:
+        for ref in self._documents:
             for record in load(self._store, ref).files("documents"):
-                yield ref, record, first, record.rows
+                yield ref, record, first
                 first += record.rows
 
     def _texts(self, ref: Ref, record: FileRecord, rows: Rows) -> Iterator[tuple[int, pa.ChunkedArray]]:

@@ -1,0 +1,23 @@
+"""Columns of many small files at once: DuckDB opens them in a fraction of the time that one reader each takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import duckdb
+import pyarrow as pa
+
+from warehouse.artifact import Ref, load, verified_path
+from warehouse.store import Store
+
+FILES = 256  # read at once
+
+
+def scan(store: Store, refs: Sequence[Ref], table: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """A table of several artifacts, one after the other, in the order of their parts; some files at a time."""
+    paths = [str(verified_path(store, ref, file)) for ref in refs for file in load(store, ref).files(table)]
+    names = ", ".join(f'"{column}"' for column in columns)
+    with duckdb.connect(config={"threads": 1, "preserve_insertion_order": True}) as connection:
+        for first in range(0, len(paths), FILES):
+            files = ", ".join("'" + path.replace("'", "''") + "'" for path in paths[first : first + FILES])
+            yield connection.sql(f"SELECT {names} FROM read_parquet([{files}])").to_arrow_table()
