@@ -23,27 +23,30 @@ from warehouse.artifact import Counts, Manifest, PartWriter, Ref, load, read_tab
 from warehouse.store import Store
 
 ROW_DIGITS = 26
-PART, WORDS, COPIES, EDITED = 10_000, (60, 300), 0.2, 0.02
+PART, WORDS, SOURCES = 10_000, (60, 300), 5_000
+COPIES, COPY_EDITS, NEW_EDITS = 0.2, 0.02, 0.25
 
 
 def made_texts(texts: pa.Array, count: int, seed: int) -> Iterator[pa.Array]:
-    """So many texts in parts: runs of words of the given ones, a fifth of them edited copies of one before."""
-    draw, sources = random.Random(seed), [text.split() for text in texts.slice(0, 5_000).to_pylist()]
+    """So many texts in parts: runs of words of the given ones, a quarter of the words replaced, so that two of one place
+    are two texts however many there are; and a fifth of all copies of one of these with fewer edits."""
+    draw, sources = random.Random(seed), [text.split() for text in texts.slice(0, SOURCES).to_pylist()]
     sources = [words for words in sources if len(words) > WORDS[0]]
-    made: list[list[str]] = []
+    made, originals = [], []
     for number in range(count):
-        if made and draw.random() < COPIES:
-            words = list(draw.choice(made[-PART:]))
-            for _ in range(int(len(words) * EDITED) + 1):
-                words[draw.randrange(len(words))] = f"edit{draw.randrange(1 << 30)}"
+        if originals and draw.random() < COPIES:
+            words, edits = list(originals.pop(draw.randrange(len(originals)))), COPY_EDITS
         else:
             source = draw.choice(sources)
             start = draw.randrange(max(1, len(source) - WORDS[0]))
-            words = [*source[start : start + draw.randint(*WORDS)], str(seed), str(number)]
-        made.append(words)
+            words, edits = source[start : start + draw.randint(*WORDS)], NEW_EDITS
+            originals.append(words)
+        for _ in range(int(len(words) * edits) + 1):
+            words[draw.randrange(len(words))] = f"edit{draw.randrange(1 << 30)}"
+        made.append(" ".join(words))
         if len(made) == PART or number == count - 1:
-            yield pa.array([" ".join(words) for words in made], pa.large_string())
-            made = []
+            yield pa.array(made, pa.large_string())
+            made, originals = [], originals[-PART:]
 
 
 def stored(folder: Path, sources: Mapping[str, Iterable[pa.Array]]) -> Store:

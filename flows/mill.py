@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from flows.recipe import Recipe, Source
 from tasks.crawl.stage import Crawl, content_input, crawl_to_use
+from tasks.decontaminate.overlap import Overlap
+from tasks.decontaminate.stage import Decontaminate
 from tasks.dedup.band import Band
 from tasks.dedup.match import Match
 from tasks.dedup.sign import Sign
@@ -42,6 +44,8 @@ STAGES = (
     "sign",
     "band",
     "match",
+    "overlap",
+    "decontaminate",
     "elect",
     "select",
     "tokenizer",
@@ -106,6 +110,12 @@ class Mill:
                     for source, entry in documents.items()
                 ]
             return [Sign(store, recipe.sign, {"documents": entry}, source) for source, entry in documents.items()]
+        if name == "overlap":
+            sets = recipe.decontaminate.sets
+            documents = {stage.subject: Input.of(stage.ref) for stage in self.stages("extract")} if sets else {}
+            return [Overlap(store, recipe.decontaminate, {"documents": d}, source) for source, d in documents.items()]
+        if name == "decontaminate" and not recipe.decontaminate.sets:
+            return []
         if name == "quality":
             examples = {*recipe.quality.positive, *recipe.quality.negative}
             inputs = {
@@ -117,6 +127,11 @@ class Mill:
         builders: dict[str, Callable[[], Stage]] = {
             "band": lambda: Band(store, recipe.band_settings(), self._inputs(signatures="sign")),
             "match": lambda: Match(store, recipe.match_settings(), self._match_inputs()),
+            "decontaminate": lambda: Decontaminate(
+                store,
+                recipe.decontaminate,
+                self._inputs(documents="extract", overlaps="overlap", duplicates="match"),
+            ),
             "elect": lambda: Elect(
                 store,
                 recipe.select_settings(),
@@ -125,7 +140,7 @@ class Mill:
             "select": lambda: Select(
                 store,
                 recipe.select_settings(),
-                self._inputs(documents="extract", signals="annotate", elections="elect"),
+                self._inputs(documents="extract", signals="annotate", elections="elect", contamination="decontaminate"),
             ),
             "tokenizer": lambda: self._kept(TrainTokenizer(store, recipe.tokenizer, self._inputs(corpus="select"))),
             "pack": lambda: Pack(store, recipe.pack, self._inputs(corpus="select", tokenizer="tokenizer")),

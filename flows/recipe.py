@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tasks import policy as policies_of
 from tasks.crawl.settings import CrawlSettings
+from tasks.decontaminate.overlap import DecontaminateSettings
 from tasks.dedup.band import BandSettings
 from tasks.dedup.match import MatchSettings
 from tasks.dedup.sign import SignSettings
@@ -78,6 +79,9 @@ class Recipe(BaseModel):
     annotate: AnnotateSettings = Field(default=AnnotateSettings(), description="text to signals")
     sign: SignSettings = Field(default=SignSettings(), description="text to signatures")
     match: MatchSettings = Field(default=MatchSettings(), description="signatures to duplicates")
+    decontaminate: DecontaminateSettings = Field(
+        default=DecontaminateSettings(), description="evaluation sets, and how their text is taken out of the corpus"
+    )
     remove_duplicates: bool = Field(True, description="keep one document of each duplicate cluster")
     repeats: dict[int, int] = Field(
         default={}, description="documents of a duplicate cluster -> how often the one that is kept is trained on"
@@ -123,6 +127,7 @@ class Recipe(BaseModel):
             remove_duplicates=self.remove_duplicates,
             repeats=self.repeats,
             seed=self.seed,
+            cut=self.decontaminate.cut,
         )
 
     def policy_of(self, source: Source) -> Policy:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, field_validator
 
+from tasks.decontaminate.cut import CutSettings
 from tasks.policy import Check, Policy, passing
 from tasks.stage import Input, StageSettings
 from warehouse.artifact import read_tables
@@ -30,6 +31,7 @@ class SelectSettings(StageSettings):
         "twice where there were two to four of it, three times where there were more)",
     )
     seed: int = Field(1, description="seed of the draws that policies make, each by doc_id")
+    cut: CutSettings = Field(CutSettings(), description="what goes with contaminated text")
 
     @field_validator("weights")
     @classmethod

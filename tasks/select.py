@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks import pii
+from tasks.decontaminate.cut import without_stretches
 from tasks.facts import SelectSettings
 from tasks.policy import Check
 from tasks.signals.lines import without_lines
@@ -23,6 +24,7 @@ from warehouse.artifact import Counts, PartWriter, file_of, load, read_tables
 BYTES_PER_TOKEN = 4  # the estimate shown until the corpus is packed
 DUPLICATE_RULES = ("duplicate url", "duplicate exact", "duplicate near")
 EMPTY_RULE = "no line is left"
+CONTAMINATED_RULE = "contaminated"
 Elected = dict[str, dict[str, Any]]
 
 
@@ -60,11 +62,16 @@ class Select(Stage):
         if signals["doc_id"] != documents["doc_id"]:
             raise RuntimeError(f"the signals of {part} are not those of its documents")
         checks = policy.checks(signals, self.settings.seed, self._cutoffs(source))
-        texts = without_lines(documents["text"], policy.drop_lines)
-        decisions = self._decisions(documents, checks, elected, texts)
+        clean = self._decontaminated(documents)
+        texts = without_lines(pa.chunked_array([clean], pa.string()), policy.drop_lines)
+        reasons = [
+            None if text else EMPTY_RULE if there else CONTAMINATED_RULE
+            for text, there in zip(texts, clean, strict=True)
+        ]
+        decisions = self._decisions(documents, checks, elected, reasons)
         kept = np.array([row["verdict"] == "kept" for row in decisions], np.bool_)
         sizes = pc.binary_length(documents["text"]).to_numpy()
-        funnel = {label: [0, 0] for label in (*policy.labels, *DUPLICATE_RULES, EMPTY_RULE)}
+        funnel = {label: [0, 0] for label in (*policy.labels, *DUPLICATE_RULES, CONTAMINATED_RULE, EMPTY_RULE)}
         for row in np.nonzero(~kept)[0].tolist():
             taken = funnel[decisions[row]["rule"]]
             funnel[decisions[row]["rule"]] = [taken[0] + 1, taken[1] + int(sizes[row])]
@@ -82,7 +89,7 @@ class Select(Stage):
         documents: pa.Table,
         checks: list[Check],
         elected: Elected,
-        texts: list[str],
+        emptied: list[str | None],
     ) -> list[dict[str, Any]]:
         """A row for each document: the rule that removed it, and all that would have."""
         rows = []
@@ -97,8 +104,8 @@ class Select(Stage):
                 found.append(("duplicate url", 1.0, None, f"the same document, of {fate['elsewhere']}"))
             elif fate and fate["kept_doc_id"]:
                 found.append((f"duplicate {fate['kind']}", fate["jaccard"], None, f"kept: {fate['kept_doc_id']}"))
-            if not texts[row]:
-                found.append((EMPTY_RULE, None, None, None))
+            if reason := emptied[row]:
+                found.append((reason, None, None, None))
             rule, value, threshold, detail = found[0] if found else (None, None, None, None)
             rows.append(
                 {
@@ -122,6 +129,26 @@ class Select(Stage):
         rows = table.filter(pc.equal(table["part"], part)).to_pylist()
         return {row["doc_id"]: row for row in rows}
 
+    def _decontaminated(self, documents: pa.Table) -> list[str]:
+        """The texts without what evaluation sets hold; empty where nothing is left."""
+        texts: list[str] = documents["text"].to_pylist()
+        stretches = self._stretches(documents["doc_id"])
+        for row, doc_id in enumerate(documents["doc_id"].to_pylist()):
+            if doc_id in stretches:
+                texts[row] = without_stretches(texts[row], stretches[doc_id], self.settings.cut) or ""
+        return texts
+
+    def _stretches(self, doc_ids: pa.ChunkedArray) -> dict[str, list[tuple[int, int]]]:
+        """Document -> the stretches of it that evaluation sets hold too."""
+        found: dict[str, list[tuple[int, int]]] = {}
+        if "contamination" in self.inputs:
+            table = read_tables(
+                self.store, self.inputs["contamination"].ref, "contamination", ["doc_id", "start", "stop"]
+            )
+            for row in table.filter(pc.is_in(table["doc_id"], value_set=doc_ids.combine_chunks())).to_pylist():
+                found.setdefault(row["doc_id"], []).append((row["start"], row["stop"]))
+        return found
+
     def _cutoffs(self, source: str) -> dict[str, float]:
         cutoffs: dict[str, dict[str, float]] = load(self.store, self.inputs["elections"].ref).statistic("cutoffs")
         return cutoffs[source]
@@ -132,13 +159,16 @@ class Select(Stage):
             file_of(self.store, self.inputs[f"{table}/{source}"].ref, table, part).sha256
             for table in ("documents", "signals")
         ]
-        facts = [self._cutoffs(source), self._elected(part)]
+        documents = self.inputs[f"documents/{source}"].ref
+        ids = read_tables(self.store, documents, "documents", ["doc_id"], [part])["doc_id"]
+        facts = [self._cutoffs(source), self._elected(part), self._stretches(ids)]
         return [*files, hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()]
 
     def part_settings(self, part: str) -> dict[str, Any]:
         source, settings = self._places[part], self.settings
         policy = settings.policies[source].model_dump(mode="json")
-        return {"policy": policy, "seed": settings.seed, "source": source, "weight": self._weight(source)}
+        cut = settings.cut.model_dump(mode="json")
+        return {"policy": policy, "seed": settings.seed, "cut": cut, "source": source, "weight": self._weight(source)}
 
     def _weight(self, source: str) -> float:
         return self.settings.weights[source] / sum(self.settings.weights.values())

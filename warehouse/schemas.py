@@ -192,9 +192,36 @@ CONTAMINATION = pa.schema(
         _field("doc_id", _text, "the document"),
         _field("benchmark", _text, "evaluation set"),
         _field("example_id", _text, "example in it"),
-        _field("ngram", _text, "the shared n-gram"),
-        _field("context", _text, "the text around it"),
+        _field("field", _text, "question or answer: which of the two was found"),
+        _field("ngram", _text, "the words that both have, as they were compared"),
+        _field("context", _text, "the document's text around them"),
+        _field("start", _int, "first character of them in the document's text"),
+        _field("stop", _int, "the one behind their last"),
     ]
+)
+
+EVALUATION_OVERLAP = pa.schema(
+    [
+        _field("benchmark", _text, "evaluation set"),
+        _field("example_id", _text, "example in it"),
+        _field("field", _text, "question or answer"),
+        _field("n_grams", _int, "its distinct n-grams (GPT-2: of 8 words)"),
+        _field("found", _int, "how many of them stand in any document"),
+        _field("share", _real, "the same as a share, null for a text too short to have any"),
+    ]
+)
+
+GRAM_HITS = pa.schema(
+    [
+        _field("doc_id", _text, "the document", nullable=False),
+        _field("gram", pa.uint64(), "64 bits that stand for the n-gram", nullable=False),
+        _field("start", _int, "first byte of it in the document's text", nullable=False),
+        _field("stop", _int, "the byte behind its last", nullable=False),
+    ]
+)
+
+GRAMS_SEEN = pa.schema(
+    [_field("gram", pa.uint64(), "64 bits that stand for an n-gram that a part has", nullable=False)]
 )
 
 CORPUS = pa.schema(
@@ -364,6 +391,7 @@ STORED: dict[str, pa.Schema] = {
     "duplicates": DUPLICATES,
     "duplicate_pairs": DUPLICATE_PAIRS,
     "contamination": CONTAMINATION,
+    "evaluation_overlap": EVALUATION_OVERLAP,
     "corpus": CORPUS,
     "token_spans": TOKEN_SPANS,
     "evaluations": EVALUATIONS,

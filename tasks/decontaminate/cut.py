@@ -1,0 +1,37 @@
+"""Taking contaminated stretches out of a text, with a margin, as GPT-3's authors did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydantic import Field
+
+from tasks.stage import StageSettings
+
+PIECE_BREAK = "\n\n"
+
+
+class CutSettings(StageSettings):
+    """What goes with contaminated text (Brown et al. 2020, appendix C)."""
+
+    margin_chars: int = Field(200, ge=0, description="characters that go on both sides of it (GPT-3: 200)")
+    min_piece_chars: int = Field(200, ge=1, description="shortest piece of a document that stays (GPT-3: 200)")
+    most_pieces: int = Field(10, ge=1, description="a document in more pieces goes as a whole (GPT-3: 10)")
+
+
+def without_stretches(text: str, stretches: Iterable[tuple[int, int]], settings: CutSettings) -> str | None:
+    """What is left of a text without stretches (characters from, to) and their margins, short pieces left out.
+
+    None where the document falls into too many pieces.
+    """
+    pieces, at = [], 0
+    for start, stop in sorted(stretches):
+        first = max(at, start - settings.margin_chars)
+        if first > at:
+            pieces.append(text[at:first])
+        at = max(at, stop + settings.margin_chars)
+    pieces.append(text[at:])
+    pieces = [piece for piece in pieces if piece]
+    if len(pieces) > settings.most_pieces:
+        return None
+    return PIECE_BREAK.join(piece.strip() for piece in pieces if len(piece) >= settings.min_piece_chars)

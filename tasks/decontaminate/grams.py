@@ -1,0 +1,192 @@
+"""Word n-grams as GPT-3 compared them: lower-case white-space words without punctuation (Brown et al. 2020, appendix C)."""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.compiled import compiled
+from tasks.signals.characters import CODE_POINTS, SPACE, characters, code_point
+
+_PUNCTUATION = np.uint8(1 << 7)
+_ONE = np.uint64(1)
+_WORD_FACTOR, _GRAM_FACTOR = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
+_BITMAP_BITS = 23  # of a filter that stays in a core's cache
+
+
+class GramIndex(NamedTuple):
+    """The n-grams that are looked for: their names, sorted, a hash table of their places, and a filter before it."""
+
+    n: int
+    names: npt.NDArray[np.uint64]
+    slots: npt.NDArray[np.int64]
+    bitmap: npt.NDArray[np.uint8]
+
+
+class Hits(NamedTuple):
+    """Where n-grams were found: the text, the gram's place in the index, and the bytes of the text from its first word to its last."""
+
+    text: npt.NDArray[np.int64]
+    gram: npt.NDArray[np.int64]
+    start: npt.NDArray[np.int64]
+    stop: npt.NDArray[np.int64]
+
+
+@cache
+def _tables() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+    """What characters are, punctuation told, and their lower case."""
+    known = characters()
+    properties = known.properties.copy()
+    for code in range(CODE_POINTS):
+        if unicodedata.category(chr(code)).startswith("P") or chr(code) in "$+<=>^`|~":
+            properties[code] |= _PUNCTUATION
+    return properties, known.lower
+
+
+def normalised(text: str) -> list[str]:
+    """The words that n-grams are made of."""
+    properties, _ = _tables()
+    kept = "".join(character for character in text if not properties[ord(character)] & _PUNCTUATION)
+    return kept.lower().split()
+
+
+def grams_of(
+    data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], n: int
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """The names of all n-grams of some texts, and the text that each is of. A text shorter than n has none."""
+    room = _room(offsets)
+    most = int(offsets[-1] - offsets[0]) // 2 + len(offsets)
+    names, texts = np.empty(most, np.uint64), np.empty(most, np.int64)
+    count = _all_grams(data, offsets, n, *_tables(), *room, names, texts)
+    return names[:count], texts[:count]
+
+
+def index_of(names: npt.NDArray[np.uint64], n: int) -> GramIndex:
+    """An index of n-grams by their names."""
+    names = np.unique(names)
+    slots = np.full(1 << max(4, (2 * len(names)).bit_length()), -1, np.int64)
+    bitmap = np.zeros(1 << (_BITMAP_BITS - 3), np.uint8)
+    _fill(names, slots, bitmap)
+    return GramIndex(n, names, slots, bitmap)
+
+
+def find(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], index: GramIndex) -> Hits:
+    """Every place of an n-gram of the index in some texts."""
+    room = _room(offsets)
+    found = Hits(*(np.empty(1 << 12, np.int64) for _ in Hits._fields))
+    while True:
+        count = _find(data, offsets, index, *_tables(), *room, found)
+        if count <= len(found.text):
+            return Hits(*(column[:count] for column in found))
+        found = Hits(*(np.empty(count, np.int64) for _ in Hits._fields))
+
+
+def _room(
+    offsets: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    words = int(np.diff(offsets).max(initial=0)) // 2 + 2
+    return np.empty(words, np.uint64), np.empty(words, np.int64), np.empty(words, np.int64)
+
+
+@compiled
+def _words(data: Any, begin: int, end: int, properties: Any, lower: Any, names: Any, starts: Any, stops: Any) -> int:
+    """Names of the words of a text and the bytes that they span; words of punctuation alone are none."""
+    count, at, name, inside = 0, begin, np.uint64(0), False
+    while at < end:
+        code, width = code_point(data, at)
+        what = properties[code]
+        if what & SPACE:
+            if inside:
+                count += 1
+            inside = False
+        elif not what & _PUNCTUATION:
+            if not inside:
+                inside, name = True, np.uint64(0)
+                starts[count] = at
+            name = (name ^ np.uint64(lower[code] + 1)) * _WORD_FACTOR
+            name ^= name >> np.uint64(32)
+            names[count], stops[count] = name, at + width
+        at += width
+    return count + 1 if inside else count
+
+
+@compiled
+def _gram(names: Any, first: int, n: int) -> Any:
+    """The name of the n-gram from a word on; never 0."""
+    name = np.uint64(n)
+    for word in range(first, first + n):
+        name = (name ^ names[word]) * _GRAM_FACTOR
+        name ^= name >> np.uint64(29)
+    return name | _ONE
+
+
+@compiled
+def _all_grams(
+    data: Any,
+    offsets: Any,
+    n: int,
+    properties: Any,
+    lower: Any,
+    words: Any,
+    starts: Any,
+    stops: Any,
+    names: Any,
+    texts: Any,
+) -> int:
+    count = 0
+    for text in range(len(offsets) - 1):
+        found = _words(data, offsets[text], offsets[text + 1], properties, lower, words, starts, stops)
+        for first in range(found - n + 1):
+            names[count], texts[count] = _gram(words, first, n), text
+            count += 1
+    return count
+
+
+@compiled
+def _fill(names: Any, slots: Any, bitmap: Any) -> None:
+    mask = np.uint64(len(slots) - 1)
+    for place in range(len(names)):
+        bit = names[place] >> np.uint64(64 - _BITMAP_BITS)
+        bitmap[bit >> np.uint64(3)] |= np.uint8(1 << (bit & np.uint64(7)))
+        slot = (names[place] >> _ONE) & mask
+        while slots[slot] >= 0:
+            slot = (slot + _ONE) & mask
+        slots[slot] = place
+
+
+@compiled
+def _find(
+    data: Any,
+    offsets: Any,
+    index: GramIndex,
+    properties: Any,
+    lower: Any,
+    words: Any,
+    starts: Any,
+    stops: Any,
+    out: Hits,
+) -> int:
+    mask, count, n = np.uint64(len(index.slots) - 1), 0, index.n
+    for text in range(len(offsets) - 1):
+        found = _words(data, offsets[text], offsets[text + 1], properties, lower, words, starts, stops)
+        for first in range(found - n + 1):
+            name = _gram(words, first, n)
+            bit = name >> np.uint64(64 - _BITMAP_BITS)
+            if not index.bitmap[bit >> np.uint64(3)] >> (bit & np.uint64(7)) & 1:
+                continue
+            slot = (name >> _ONE) & mask
+            while index.slots[slot] >= 0 and index.names[index.slots[slot]] != name:
+                slot = (slot + _ONE) & mask
+            if index.slots[slot] >= 0:
+                if count < len(out.text):
+                    out.text[count], out.gram[count] = text, index.slots[slot]
+                    out.start[count], out.stop[count] = (
+                        starts[first] - offsets[text],
+                        stops[first + n - 1] - offsets[text],
+                    )
+                count += 1
+    return count
