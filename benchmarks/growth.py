@@ -32,7 +32,8 @@ def made_texts(texts: pa.Array, count: int, seed: int) -> Iterator[pa.Array]:
     are two texts however many there are; and a fifth of all copies of one of these with fewer edits."""
     draw, sources = random.Random(seed), [text.split() for text in texts.slice(0, SOURCES).to_pylist()]
     sources = [words for words in sources if len(words) > WORDS[0]]
-    made, originals = [], []
+    made: list[str] = []
+    originals: list[list[str]] = []
     for number in range(count):
         if originals and draw.random() < COPIES:
             words, edits = list(originals.pop(draw.randrange(len(originals)))), COPY_EDITS

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +16,20 @@ import pyarrow as pa
 import pytest
 import xxhash
 from datasketch import MinHash
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from tasks.dedup import minhash
+from tasks.dedup import band, minhash
+from tasks.dedup import texts as texts_module
 from tasks.dedup.band import Band, BandSettings
 from tasks.dedup.match import Match, MatchSettings
 from tasks.dedup.minhash import Scheme
 from tasks.dedup.sign import Sign, SignSettings
+from tasks.dedup.similarity import overlaps
 from tasks.extract.page import doc_id_of
-from tasks.stage import Input, MakeParts, one_by_one, run_stages
+from tasks.stage import Input, MakeParts, Report, Stage, make_part, one_by_one, run_stages
 from warehouse import log, schemas
-from warehouse.artifact import Counts, Manifest, PartWriter, Ref, read_tables, write_manifest
+from warehouse.artifact import Counts, Manifest, PartWriter, Ref, load, read_tables, write_manifest
 from warehouse.store import Store
 
 WORDS = [
@@ -109,8 +114,8 @@ def matched(store: Store, sources: dict[str, Ref], make_parts: MakeParts = one_b
     for source, ref in sources.items():
         (made,) = run_stages([Sign(store, SignSettings(), {"documents": Input.of(ref)}, source)], make_parts)
         signed[f"signatures/{source}"] = Input.of(made.ref)
-    (band,) = run_stages([Band(store, BandSettings(memory_mb=changes.get("memory_mb", 1024)), signed)], make_parts)
-    inputs |= signed | {"candidates": Input.of(band.ref)}
+    (banded,) = run_stages([Band(store, BandSettings(memory_mb=changes.get("memory_mb", 1024)), signed)], make_parts)
+    inputs |= signed | {"candidates": Input.of(banded.ref)}
     (made,) = run_stages([Match(store, MatchSettings(**changes), inputs)], make_parts)
     log.note_stage(store, log.new_run("test"), [made.ref])
     return made.ref
@@ -200,16 +205,147 @@ def test_recall_against_brute_force(tmp_path: Path) -> None:
     assert together / len(pairs) >= 0.98
 
 
-@given(st.randoms(), st.integers(1, 5))
-@settings(max_examples=8, deadline=None)
-def test_clusters_do_not_depend_on_order_or_parts(
-    tmp_path_factory: pytest.TempPathFactory, draw: Any, parts: int
+def family_documents(draw: Any, families: int = 6) -> list[tuple[str, str]]:
+    """Families of texts with edited and exact copies, some under one URL, in any order."""
+    documents = [(f"http://x.example/{i}", text) for i, text in enumerate(texts(draw.randrange(1 << 30), families, 3))]
+    for _ in range(4):
+        url, text = draw.choice(documents)
+        documents.append(draw.choice([(f"{url}/copy", text.upper()), (url, text.rsplit(" ", 3)[0])]))
+    documents = list(dict.fromkeys(documents))
+    draw.shuffle(documents)
+    return documents
+
+
+def bytes_of(store: Store, ref: Ref) -> list[tuple[str, str]]:
+    """The files of what match made, as digests."""
+    return [(file.path, file.sha256) for part in load(store, ref).parts for file in part.files]
+
+
+class Threads:
+    """Parts on several threads at once, in an order of their own."""
+
+    def __call__(self, parts: Sequence[tuple[Stage, str]], report: Report) -> None:
+        with ThreadPoolExecutor(3) as threads:
+            for future in [threads.submit(make_part, stage, part) for stage, part in reversed(parts)]:
+                future.result()
+
+
+@given(st.randoms(use_true_random=False), st.integers(1, 5), st.integers(1, 3))
+@settings(max_examples=12, deadline=None, phases=[Phase.explicit, Phase.generate])  # to shrink would take minutes
+def test_duplicates_are_the_same_bytes_for_any_order_parts_sources_workers_and_memory(
+    tmp_path_factory: pytest.TempPathFactory, draw: Any, parts: int, sources: int
 ) -> None:
-    documents = [(f"http://x.example/{i}", text) for i, text in enumerate(texts(4, 6, 3))]
-    expected = clusters(tmp_path_factory.mktemp("a"), documents)
-    shuffled = list(documents)
-    draw.shuffle(shuffled)
-    assert clusters(tmp_path_factory.mktemp("b"), shuffled, parts) == expected
+    documents = family_documents(draw)
+    plain = Store(str(tmp_path_factory.mktemp("plain")))
+    expected = bytes_of(plain, matched(plain, {"s": stored(plain, documents)}))
+    draw.shuffle(documents)
+    other = Store(str(tmp_path_factory.mktemp("other")))
+    split = {f"s{n}": stored(other, documents[n::sources], parts, f"s{n}") for n in range(sources)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(band, "BYTES_PER_DOCUMENT", draw.choice([96, 1 << 20]))  # all keys at once, or many ranges
+        assert bytes_of(other, matched(other, split, Threads(), memory_mb=draw.choice([1, 64]))) == expected
+
+
+@given(st.randoms(use_true_random=False), st.integers(2, 4))
+@settings(max_examples=12, deadline=None, phases=[Phase.explicit, Phase.generate])  # to shrink would take minutes
+def test_increments_give_the_bytes_of_one_run_and_taking_one_back_those_of_before(
+    tmp_path_factory: pytest.TempPathFactory, draw: Any, increments: int
+) -> None:
+    documents = family_documents(draw)
+    cuts = sorted(draw.sample(range(1, len(documents)), increments - 1))
+    grown, sources, states = Store(str(tmp_path_factory.mktemp("grown"))), {}, []
+    for number, (first, last) in enumerate(pairwise([0, *cuts, len(documents)])):
+        sources[f"s{number}"] = stored(grown, documents[first:last], 1, f"s{number}")
+        states.append(bytes_of(grown, matched(grown, dict(sources))))
+    once = Store(str(tmp_path_factory.mktemp("once")))
+    assert bytes_of(once, matched(once, {"s": stored(once, documents)})) == states[-1]
+    fresh = Store(str(tmp_path_factory.mktemp("fresh")))  # what is known of the pairs of more documents must not show
+    before = {
+        name: stored(fresh, documents[first:last], 1, name)
+        for name, (first, last) in zip(sources, pairwise([0, *cuts]), strict=False)
+    }
+    everything = {**before, "last": stored(fresh, documents[cuts[-1] :], 1, "last")}
+    matched(fresh, everything)
+    assert bytes_of(fresh, matched(fresh, before)) == states[-2]
+
+
+def test_no_text_is_read_again_for_pairs_that_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(str(tmp_path))
+    documents = [(f"http://x.example/{i}", text) for i, text in enumerate(texts(11, 10, 3))]
+    first = {"a": stored(store, documents, 1, "a")}
+    matched(store, first)
+    read: list[int] = []
+    hashed = texts_module.StoredShingles._hash
+    monkeypatch.setattr(
+        texts_module.StoredShingles, "_hash", lambda self, rows: (read.extend(rows.tolist()), hashed(self, rows))[1]
+    )
+    base = documents[0][1]
+    added = [("http://x.example/new", f"{base} and something more")]
+    matched(store, {**first, "b": stored(store, added, 1, "b")})
+    family = set(range(3))
+    assert read
+    assert set(read) <= family | {len(documents)}
+
+
+def test_a_chain_of_resemblances_joins_nothing(tmp_path: Path) -> None:
+    words = [f"w{i}" for i in range(1000)]
+
+    def shifted(start: int) -> str:
+        return " ".join(words[start : start + 200 + start // 20])  # later ones are a little longer
+
+    documents = [(f"http://x.example/{n}", shifted(n * 15)) for n in range(8)]
+    neighbours = [similarity(a[1], b[1]) for a, b in pairwise(documents)]
+    assert min(neighbours) > 0.8
+    found = clusters(tmp_path, documents)
+    by_id = {doc_id_of(url, text): text for url, text in documents}
+    assert len({row["kept_doc_id"] for row in found}) > 1
+    for row in found:
+        assert similarity(by_id[row["doc_id"]], by_id[row["kept_doc_id"]]) >= 0.8
+
+
+def test_texts_under_one_url_do_not_bind_what_is_like_them(tmp_path: Path) -> None:
+    one, other = texts(12, 1, 1)[0], texts(13, 1, 1)[0]
+    documents = [("http://x.example/a", one), ("http://x.example/a", other), ("http://x.example/b", other + " more")]
+    found = {row["doc_id"]: row for row in clusters(tmp_path, documents)}
+    ids = [doc_id_of(url, text) for url, text in documents]
+    kept = {row["kept_doc_id"] for row in found.values()}
+    texts_kept = [documents[ids.index(doc_id)][1] for doc_id in [*kept, *(i for i in ids if i not in found)]]
+    assert any(similarity(text, other) > 0.8 for text in texts_kept) or any(text == one for text in texts_kept)
+    assert "url" in {row["kind"] for row in found.values()}
+
+
+def test_containment_joins_a_text_and_a_part_of_it(tmp_path: Path) -> None:
+    text = texts(14, 1, 1)[0]
+    documents = [("http://x.example/whole", text), ("http://x.example/part", " ".join(text.split()[:100]))]
+    assert similarity(documents[0][1], documents[1][1]) > 0.75
+    assert not clusters(tmp_path / "jaccard", documents, threshold=0.9)
+    assert len(clusters(tmp_path / "containment", documents, threshold=0.9, similarity="containment")) == 2
+
+
+def test_evidence_says_of_each_pair_how_like_it_is(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    documents = [(f"http://x.example/{i}", text) for i, text in enumerate(texts(15, 12, 4))]
+    ref = matched(store, {"s": stored(store, documents)})
+    by_id = {doc_id_of(url, text): text for url, text in documents}
+    pairs = read_tables(store, ref, "duplicate_pairs").to_pylist()
+    assert pairs
+    for pair in pairs:
+        assert pair["jaccard"] == pytest.approx(similarity(by_id[pair["a"]], by_id[pair["b"]]), abs=1e-12)
+        assert (pair["verdict"] == "rejected") == (pair["jaccard"] < 0.8)
+    assert {pair["verdict"] for pair in pairs} == {"exact", "near", "rejected"}
+
+
+@given(st.lists(st.lists(st.integers(0, 40), min_size=1, max_size=30), min_size=2, max_size=6), st.integers(4, 400))
+@settings(deadline=None)
+def test_overlaps_of_sets_are_those_of_python(given_sets: list[list[int]], salt: int) -> None:
+    values = np.array([n * salt for one in given_sets for n in one], np.uint32)
+    ends = np.cumsum([len(one) for one in given_sets])
+    starts = ends - [len(one) for one in given_sets]
+    a, b = np.triu_indices(len(given_sets), 1)
+    found = overlaps(values, starts, ends, a, b)
+    sets = [set(one) for one in given_sets]
+    expected = [(len(sets[i] & sets[j]), len(sets[i]), len(sets[j])) for i, j in zip(a, b, strict=True)]
+    assert [tuple(row) for row in found.tolist()] == expected
 
 
 def test_exact_and_url_duplicates_are_told_from_near_ones(tmp_path: Path) -> None:
