@@ -103,7 +103,7 @@ def test_fineweb_by_hand() -> None:
     assert found["fineweb_newline_word_ratio"] == pytest.approx(2 / 9)
 
 
-def test_language_reads_the_whole_text() -> None:
+def test_language_reads_more_than_the_first_line() -> None:
     german = "Der schnelle braune Fuchs springt über den faulen Hund und läuft danach in den Wald zurück. " * 20
     assert measure("This first line is English.\n" + german)["language"] == "de"
 

@@ -64,7 +64,7 @@ class Annotate(Stage):
     """The signals of one source's documents. Inputs: ``documents``, and ``quality`` where the recipe has a classifier."""
 
     name = "annotate"
-    version = 2
+    version = 3
     settings: AnnotateSettings
 
     def plan(self) -> Sequence[str]:
