@@ -20,7 +20,7 @@ from tasks.stage import Report, Stage, make_part_somewhere
 
 DATATROVE = PROJECT / ".peers" / "datatrove" / "bin" / "python"
 FILES, WORKERS, VOCABULARY, TRAIN_BYTES = 8, 2, 4096, 2_000_000
-STAGES = ("extract", "annotate", "sign", "band", "match", "elect", "select", "tokenizer", "pack")
+STAGES = ("extract", "annotate", "sign", "band", "match", "tally", "repetition", "elect", "select", "tokenizer", "pack")
 RECIPE = """
 name = "path"
 store = "{store}"

@@ -86,7 +86,7 @@ def what_if(
     """Shows what another policy would keep, from the signals that are there."""
     from flows import whatif
     from flows.mill import Mill
-    from tasks.signals.stage import SIGNALS
+    from tasks.measured import SIGNALS
 
     names = {signal.name for signal in SIGNALS}
     bounds = [change for change in overrides if _is_bound(change, names)]

@@ -26,6 +26,8 @@ def corpus(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, run_id: s
     make(mill, "sign")
     make(mill, "band")
     make(mill, "match")
+    make(mill, "tally")
+    make(mill, "repetition")
     make(mill, "overlap")
     make(mill, "decontaminate")
     make(mill, "elect")

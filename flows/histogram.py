@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.query import connect
+from tasks.measured import SIGNALS
 from tasks.policy import LANGUAGE, nearest
-from tasks.signals.stage import SIGNALS
 from warehouse.errors import MissingArtifact, SettingError
 from warehouse.store import Store
 

@@ -26,6 +26,7 @@ from tasks.extract.table import ExtractTable
 from tasks.pack import Pack
 from tasks.pretrain.stage import Pretrain
 from tasks.quality import TrainQuality
+from tasks.repetition.stage import Repetition, Tally
 from tasks.select import Select
 from tasks.signals.stage import Annotate
 from tasks.stage import SILENT, Input, MakeParts, Report, Stage, one_by_one, run_stages
@@ -44,6 +45,8 @@ STAGES = (
     "sign",
     "band",
     "match",
+    "tally",
+    "repetition",
     "overlap",
     "decontaminate",
     "elect",
@@ -110,6 +113,18 @@ class Mill:
                     for source, entry in documents.items()
                 ]
             return [Sign(store, recipe.sign, {"documents": entry}, source) for source, entry in documents.items()]
+        if name in ("tally", "repetition"):
+            documents = {stage.subject: Input.of(stage.ref) for stage in self.stages("extract")}
+            if name == "tally":
+                duplicates = self._inputs(duplicates="match")
+                return [
+                    Tally(store, recipe.repetition, {"documents": d, **duplicates}, s) for s, d in documents.items()
+                ]
+            tallies = {stage.subject: Input.of(stage.ref) for stage in self.stages("tally")}
+            return [
+                Repetition(store, recipe.repetition, {"documents": d, "tally": tallies[s]}, s)
+                for s, d in documents.items()
+            ]
         if name == "overlap":
             sets = recipe.decontaminate.sets
             documents = {stage.subject: Input.of(stage.ref) for stage in self.stages("extract")} if sets else {}
@@ -135,12 +150,18 @@ class Mill:
             "elect": lambda: Elect(
                 store,
                 recipe.select_settings(),
-                self._inputs(documents="extract", signals="annotate", duplicates="match"),
+                self._inputs(documents="extract", signals="annotate", repetition="repetition", duplicates="match"),
             ),
             "select": lambda: Select(
                 store,
                 recipe.select_settings(),
-                self._inputs(documents="extract", signals="annotate", elections="elect", contamination="decontaminate"),
+                self._inputs(
+                    documents="extract",
+                    signals="annotate",
+                    repetition="repetition",
+                    elections="elect",
+                    contamination="decontaminate",
+                ),
             ),
             "tokenizer": lambda: self._kept(TrainTokenizer(store, recipe.tokenizer, self._inputs(corpus="select"))),
             "pack": lambda: Pack(store, recipe.pack, self._inputs(corpus="select", tokenizer="tokenizer")),

@@ -24,6 +24,7 @@ from tasks.pack import PackSettings
 from tasks.policy import Policy
 from tasks.pretrain.settings import PretrainSettings
 from tasks.quality import QualitySettings
+from tasks.repetition.stage import RepetitionSettings
 from tasks.signals.stage import AnnotateSettings
 from tasks.tokenizer import TokenizerSettings
 from tasks.urls import domain_of
@@ -79,6 +80,10 @@ class Recipe(BaseModel):
     annotate: AnnotateSettings = Field(default=AnnotateSettings(), description="text to signals")
     sign: SignSettings = Field(default=SignSettings(), description="text to signatures")
     match: MatchSettings = Field(default=MatchSettings(), description="signatures to duplicates")
+    repetition: RepetitionSettings = Field(
+        default=RepetitionSettings(),
+        description="lines, paragraphs and runs of words that stand more than once in a source",
+    )
     decontaminate: DecontaminateSettings = Field(
         default=DecontaminateSettings(), description="evaluation sets, and how their text is taken out of the corpus"
     )

@@ -10,8 +10,8 @@ import duckdb
 import jinja2
 
 from tasks import pii
+from tasks.measured import SIGNALS
 from tasks.policy import Policy
-from tasks.signals.stage import SIGNALS
 from warehouse import schemas
 
 TEMPLATE = Path(__file__).with_name("card.md.j2")

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from pydantic import Field, field_validator
 
 from tasks.decontaminate.cut import CutSettings
+from tasks.measured import read_signals
 from tasks.policy import Check, Policy, passing
 from tasks.stage import Input, StageSettings
 from warehouse.artifact import read_tables
@@ -64,7 +65,7 @@ class Facts:
 
     def signals(self, source: str, columns: Iterable[str]) -> pa.Table:
         """Columns of a source's signals, with doc_id."""
-        return read_tables(self._store, self._inputs[f"signals/{source}"].ref, "signals", ["doc_id", *columns])
+        return read_signals(self._store, self._inputs, source, columns)
 
     def checks(self, source: str) -> tuple[pa.Table, list[Check]]:
         """The source's policy over all of its documents."""

@@ -19,8 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tasks import pii
 from tasks.draws import uniform
+from tasks.measured import SIGNALS
+from tasks.repetition.recur import KINDS as RECURRING
 from tasks.signals.lines import LINE_RULES
-from tasks.signals.stage import SIGNALS
 from warehouse.errors import SettingError
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs" / "policies"
@@ -119,7 +120,9 @@ class Policy(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     description: str = Field("", description="what it is for, and where it comes from")
     rules: tuple[Rule, ...] = Field((), description="rules that every document must pass, in order")
-    drop_lines: tuple[str, ...] = Field((), description=f"kinds of lines that are taken out: {', '.join(LINE_RULES)}")
+    drop_lines: tuple[str, ...] = Field(
+        (), description=f"kinds of lines and stretches that are taken out: {', '.join((*LINE_RULES, *RECURRING))}"
+    )
     replace_pii: tuple[str, ...] = Field(
         pii.NAMES, description="kinds of personal data that become placeholders in the corpus"
     )
@@ -127,7 +130,7 @@ class Policy(BaseModel):
     @field_validator("drop_lines", "replace_pii")
     @classmethod
     def _known(cls, names: tuple[str, ...], info: Any) -> tuple[str, ...]:
-        known = list(LINE_RULES) if info.field_name == "drop_lines" else list(pii.NAMES)
+        known = [*LINE_RULES, *RECURRING] if info.field_name == "drop_lines" else list(pii.NAMES)
         for name in names:
             if name not in known:
                 raise ValueError(f"there is no {name} to name here; the nearest is {nearest(name, known)}")

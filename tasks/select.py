@@ -15,7 +15,9 @@ import pyarrow.compute as pc
 from tasks import pii
 from tasks.decontaminate.cut import without_stretches
 from tasks.facts import SelectSettings
+from tasks.measured import read_signals
 from tasks.policy import Check
+from tasks.repetition.recur import KINDS
 from tasks.signals.lines import without_lines
 from tasks.stage import Made, Report, Stage
 from warehouse import schemas
@@ -29,7 +31,11 @@ Elected = dict[str, dict[str, Any]]
 
 
 class Select(Stage):
-    """Decisions and corpus over all sources. Inputs: ``documents/…``, ``signals/…`` for each source, ``elections``."""
+    """Decisions and corpus over all sources.
+
+    Inputs: ``documents/…``, ``signals/…`` and ``repetition/…`` of each source, ``elections``, and ``contamination``
+    where there are evaluation sets.
+    """
 
     name = "select"
     version = 3
@@ -57,12 +63,12 @@ class Select(Stage):
         source = self._places[part]
         policy, elected = self.settings.policies[source], self._elected(part)
         documents = read_tables(self.store, self.inputs[f"documents/{source}"].ref, "documents", parts=[part])
-        columns = ["doc_id", *dict.fromkeys(["language", "language_score", *policy.signals])]
-        signals = read_tables(self.store, self.inputs[f"signals/{source}"].ref, "signals", columns, [part])
+        columns = ["language", "language_score", *policy.signals]
+        signals = read_signals(self.store, self.inputs, source, columns, [part])
         if signals["doc_id"] != documents["doc_id"]:
             raise RuntimeError(f"the signals of {part} are not those of its documents")
         checks = policy.checks(signals, self.settings.seed, self._cutoffs(source))
-        clean = self._decontaminated(documents)
+        clean = self._clean(part, documents)
         texts = without_lines(pa.chunked_array([clean], pa.string()), policy.drop_lines)
         reasons = [
             None if text else EMPTY_RULE if there else CONTAMINATED_RULE
@@ -129,14 +135,27 @@ class Select(Stage):
         rows = table.filter(pc.equal(table["part"], part)).to_pylist()
         return {row["doc_id"]: row for row in rows}
 
-    def _decontaminated(self, documents: pa.Table) -> list[str]:
-        """The texts without what evaluation sets hold; empty where nothing is left."""
+    def _clean(self, part: str, documents: pa.Table) -> list[str]:
+        """The texts without what evaluation sets hold and what recurs, where that is to go; empty where nothing is left."""
         texts: list[str] = documents["text"].to_pylist()
-        stretches = self._stretches(documents["doc_id"])
+        stretches, recurring = self._stretches(documents["doc_id"]), self._recurring(part)
         for row, doc_id in enumerate(documents["doc_id"].to_pylist()):
-            if doc_id in stretches:
-                texts[row] = without_stretches(texts[row], stretches[doc_id], self.settings.cut) or ""
+            if doc_id in stretches or doc_id in recurring:
+                text = texts[row]
+                lines = [(a, _line_end(text, a, b)) for a, b in recurring.get(doc_id, [])]
+                texts[row] = without_stretches(text, stretches.get(doc_id, []), self.settings.cut, lines) or ""
         return texts
+
+    def _recurring(self, part: str) -> dict[str, list[tuple[int, int]]]:
+        """Document -> the stretches of it that recur in its source and that the policy wants out."""
+        source = self._places[part]
+        kinds = [kind for kind in self.settings.policies[source].drop_lines if kind in KINDS]
+        found: dict[str, list[tuple[int, int]]] = {}
+        if kinds:
+            table = read_tables(self.store, self.inputs[f"repetition/{source}"].ref, "recurring_text", parts=[part])
+            for row in table.filter(pc.is_in(table["kind"], value_set=pa.array(kinds))).to_pylist():
+                found.setdefault(row["doc_id"], []).append((row["start"], row["stop"]))
+        return found
 
     def _stretches(self, doc_ids: pa.ChunkedArray) -> dict[str, list[tuple[int, int]]]:
         """Document -> the stretches of it that evaluation sets hold too."""
@@ -157,11 +176,11 @@ class Select(Stage):
         source = self._places[part]
         files = [
             file_of(self.store, self.inputs[f"{table}/{source}"].ref, table, part).sha256
-            for table in ("documents", "signals")
+            for table in ("documents", "signals", "repetition")
         ]
         documents = self.inputs[f"documents/{source}"].ref
         ids = read_tables(self.store, documents, "documents", ["doc_id"], [part])["doc_id"]
-        facts = [self._cutoffs(source), self._elected(part), self._stretches(ids)]
+        facts = [self._cutoffs(source), self._elected(part), self._stretches(ids), self._recurring(part)]
         return [*files, hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()]
 
     def part_settings(self, part: str) -> dict[str, Any]:
@@ -190,6 +209,12 @@ class Select(Stage):
             **{name: [value] * len(texts) for name, value in constant.items()},
         }
         return pa.table({name: columns[name] for name in schemas.CORPUS.names}, schema=schemas.CORPUS)
+
+
+def _line_end(text: str, start: int, stop: int) -> int:
+    """Where a stretch ends with its newline, if it begins a line."""
+    begins = start == 0 or text[start - 1] == "\n"
+    return stop + 1 if begins and text[stop : stop + 1] == "\n" else stop
 
 
 def _value(check: Check, row: int) -> float | None:

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from tasks import policy
 from tasks.draws import uniform
 from tasks.facts import SelectSettings
+from tasks.measured import SIGNALS
 from tasks.policy import Policy, Rule, passing
-from tasks.signals.stage import SIGNALS
 from tests.conftest import PROJECT
 from warehouse.errors import SettingError
 

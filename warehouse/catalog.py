@@ -23,12 +23,15 @@ from warehouse.store import Store
 
 # View name -> the query that adds what other tables know, over the stored table stored.<name>.
 JOINED_VIEWS: dict[str, str] = {
+    "signals": """
+        SELECT s.*, r.recurring_line_char_share, r.recurring_paragraph_char_share, r.repeated_span_char_share
+        FROM stored.signals s LEFT JOIN main.repetition r USING (doc_id)""",
     "documents": """
         SELECT d.doc_id, d.url, d.domain, d.title, d.text, s.language, s.language_score, d.source, p.first.crawl AS crawl,
                coalesce(d.published, strftime(p.first.fetched_at, '%Y-%m-%d')) AS date, d.n_chars, d.n_bytes, d.n_words, d.language_hint, d.canonical,
                p.first.warc_path AS warc_path, p.first.warc_offset AS warc_offset, d.digest
         FROM stored.documents d
-        LEFT JOIN main.signals s USING (doc_id)
+        LEFT JOIN stored.signals s USING (doc_id)
         LEFT JOIN (SELECT digest, final_url,
                           arg_min({crawl: crawl, fetched_at: fetched_at, warc_path: warc_path, warc_offset: warc_offset}, (fetched_at, url)) AS first
                    FROM history.pages WHERE record = 'response' AND error IS NULL AND status = 200 GROUP BY digest, final_url) p
@@ -124,7 +127,7 @@ def _create_views(connection: duckdb.DuckDBPyConnection, store: Store, as_of: st
     _register(connection, "main.runs", run_rows, schemas.RUNS)
     _create_work(connection, store)
     _create_removals(connection, store)
-    for name in ("documents", "corpus"):
+    for name in ("signals", "documents", "corpus"):
         connection.execute(f"CREATE VIEW main.{name} AS {JOINED_VIEWS[name]}")
     connection.execute(f"CREATE VIEW main.mixture AS {MIXTURE}")
 

@@ -175,6 +175,42 @@ DUPLICATE_PAIRS = pa.schema(
     ]
 )
 
+# What recurs in a source: lines or paragraphs, and windows of words with the place where each stands first.
+RECURRING = pa.schema(
+    [
+        _field("name", pa.uint64(), "64 bits that stand for the text", nullable=False),
+        _field("documents", _int, "documents that have it", nullable=False),
+    ]
+)
+
+REPEATED_WINDOWS = pa.schema(
+    [
+        _field("name", pa.uint64(), "64 bits that stand for the words", nullable=False),
+        _field("doc_key", pa.uint64(), "64 bits that stand for the document that has them first", nullable=False),
+        _field("word", _int, "where in it, in words", nullable=False),
+    ]
+)
+
+RECURRING_TEXT = pa.schema(
+    [
+        _field("doc_id", _text, "the document", nullable=False),
+        _field("kind", _text, "recurring_line, recurring_paragraph or repeated_span", nullable=False),
+        _field("start", _int, "first character of it in the text", nullable=False),
+        _field("stop", _int, "the one behind its last", nullable=False),
+    ]
+)
+
+REPETITION = pa.schema(
+    [
+        _field("doc_id", _text, "the document", nullable=False),
+        _field(
+            "recurring_line_char_share", _real, "share of characters in lines that many documents of the source have"
+        ),
+        _field("recurring_paragraph_char_share", _real, "the same of paragraphs that several have"),
+        _field("repeated_span_char_share", _real, "the same of runs of 50 words or more that stand elsewhere first"),
+    ]
+)
+
 ELECTIONS = pa.schema(
     [
         _field("part", _text, "part of the documents that it is in", nullable=False),
@@ -390,6 +426,8 @@ STORED: dict[str, pa.Schema] = {
     "signatures": SIGNATURES,
     "duplicates": DUPLICATES,
     "duplicate_pairs": DUPLICATE_PAIRS,
+    "repetition": REPETITION,
+    "recurring_text": RECURRING_TEXT,
     "contamination": CONTAMINATION,
     "evaluation_overlap": EVALUATION_OVERLAP,
     "corpus": CORPUS,

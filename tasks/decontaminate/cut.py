@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from pydantic import Field
 
@@ -19,19 +19,37 @@ class CutSettings(StageSettings):
     most_pieces: int = Field(10, ge=1, description="a document in more pieces goes as a whole (GPT-3: 10)")
 
 
-def without_stretches(text: str, stretches: Iterable[tuple[int, int]], settings: CutSettings) -> str | None:
+def without_stretches(
+    text: str, stretches: Iterable[tuple[int, int]], settings: CutSettings, unwanted: Iterable[tuple[int, int]] = ()
+) -> str | None:
     """What is left of a text without stretches (characters from, to) and their margins, short pieces left out.
 
-    None where the document falls into too many pieces.
+    Unwanted stretches go too, without a margin. None where the document falls into too many pieces.
     """
     pieces, at = [], 0
     for start, stop in sorted(stretches):
         first = max(at, start - settings.margin_chars)
         if first > at:
-            pieces.append(text[at:first])
+            pieces.append((at, first))
         at = max(at, stop + settings.margin_chars)
-    pieces.append(text[at:])
-    pieces = [piece for piece in pieces if piece]
+    pieces.append((at, len(text)))
+    pieces = [(start, stop) for start, stop in pieces if stop > start]
     if len(pieces) > settings.most_pieces:
         return None
-    return PIECE_BREAK.join(piece.strip() for piece in pieces if len(piece) >= settings.min_piece_chars)
+    if len(pieces) > 1 or pieces != [(0, len(text))]:
+        pieces = [(start, stop) for start, stop in pieces if stop - start >= settings.min_piece_chars]
+    gone = sorted(unwanted)
+    left = ("".join(text[a:b] for a, b in _between(start, stop, gone)).strip() for start, stop in pieces)
+    return PIECE_BREAK.join(piece for piece in left if piece)
+
+
+def _between(start: int, stop: int, gone: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """What of a piece lies between sorted stretches."""
+    for first, last in gone:
+        if first > start:
+            yield start, min(first, stop)
+        start = max(start, last)
+        if start >= stop:
+            return
+    if start < stop:
+        yield start, stop

@@ -29,7 +29,7 @@ LINE_RULES = {
 def without_lines(texts: pa.ChunkedArray, rules: tuple[str, ...]) -> list[str]:
     """The texts without lines of the kinds that are named; what is left of a text is joined by newlines."""
     data, offsets = buffers(texts)
-    unwanted = sum(LINE_RULES[rule] for rule in rules)
+    unwanted = sum(LINE_RULES[rule] for rule in rules if rule in LINE_RULES)
     plain: list[str] = texts.to_pylist()
     if not plain or not unwanted:
         return plain
