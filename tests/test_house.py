@@ -47,7 +47,8 @@ def test_rooms_import_only_downward() -> None:
 def test_stages_do_not_import_one_another_except_for_their_data_and_settings() -> None:
     """What stages share is a table; a later one may know an earlier one's settings, reader or codec, never its stage class."""
     classes = re.compile(
-        r"^from tasks\.[\w.]+ import .*\b(Crawl|Extract|TrainQuality|Annotate|Sign|Band|Match|Tally|Repetition|Overlap|Decontaminate|Elect|Select|TrainTokenizer|Pack|Pretrain|Evaluate)\b(?!Settings)",
+        r"^from tasks\.[\w.]+ import .*\b(Crawl|Extract|TrainQuality|Annotate|Sign|Band|Match|Tally|Repetition|Overlap"
+        r"|Decontaminate|Elect|Select|TrainTokenizer|Pack|Pretrain|Evaluate)\b(?!Settings)",
         re.M,
     )
     found = [str(path) for path in (PROJECT / "tasks").rglob("*.py") if classes.search(path.read_text())]

@@ -70,26 +70,70 @@ def repeated(source: Source, words: int, ranges: int) -> Repeated:
     """The windows of so many words that stand twice, and where each stands first, in the order of document keys."""
     twice = []
     for number in range(ranges):
-        found = np.concatenate(
+        windows = np.concatenate(
             [np.empty(0, np.uint64), *(_within(_named(texts, SPAN, words)[0], number, ranges) for texts in source())]
         )
-        found.sort()
-        again = found[1:][found[1:] == found[:-1]]
+        windows.sort()
+        again = windows[1:][windows[1:] == windows[:-1]]
         twice.append(again[np.append(True, again[1:] != again[:-1])] if len(again) else again)
     names = np.concatenate(twice)
-    keys, places = np.full(len(names), np.iinfo(np.uint64).max, np.uint64), np.zeros(len(names), np.int64)
+    found = Repeated(names, np.full(len(names), np.iinfo(np.uint64).max, np.uint64), np.zeros(len(names), np.int64))
+    table = _table_of(names)
     for texts in source():
-        found, documents, at = _named(texts, SPAN, words)
-        slots = np.minimum(np.searchsorted(names, found), max(0, len(names) - 1))
-        here = names[slots] == found if len(names) else np.zeros(len(found), np.bool_)
-        slots, candidates, at = slots[here], texts.keys[documents[here]], at[here]
-        order = np.lexsort((at, candidates))[::-1]  # the first is written last
-        slots, candidates, at = slots[order], candidates[order], at[order]
-        best, place = np.full(len(names), np.iinfo(np.uint64).max, np.uint64), np.zeros(len(names), np.int64)
-        best[slots], place[slots] = candidates, at
-        earlier = best < keys
-        keys[earlier], places[earlier] = best[earlier], place[earlier]
-    return Repeated(names, keys, places)
+        named, documents, places = _named(texts, SPAN, words)
+        _note_first(named, texts.keys, documents, places, table, found)
+    return found
+
+
+class _Table(NamedTuple):
+    """A hash table of the places of names, and a filter before it that stays in a core's cache."""
+
+    slots: npt.NDArray[np.int64]
+    bitmap: npt.NDArray[np.uint8]
+
+
+def _table_of(names: Numbers) -> _Table:
+    table = _Table(
+        np.full(1 << max(4, (2 * len(names)).bit_length()), -1, np.int64), np.zeros(1 << (_BITMAP_BITS - 3), np.uint8)
+    )
+    _fill(names, table)
+    return table
+
+
+@compiled
+def _fill(names: Any, table: _Table) -> None:
+    mask = np.uint64(len(table.slots) - 1)
+    for place in range(len(names)):
+        bit = names[place] >> np.uint64(64 - _BITMAP_BITS)
+        table.bitmap[bit >> np.uint64(3)] |= np.uint8(1 << (bit & np.uint64(7)))
+        slot = names[place] & mask
+        while table.slots[slot] >= 0:
+            slot = (slot + np.uint64(1)) & mask
+        table.slots[slot] = place
+
+
+@compiled
+def _place_of(name: Any, names: Any, table: _Table) -> int:
+    """The place of a name, or -1."""
+    bit = name >> np.uint64(64 - _BITMAP_BITS)
+    if not table.bitmap[bit >> np.uint64(3)] >> (bit & np.uint64(7)) & 1:
+        return -1
+    mask = np.uint64(len(table.slots) - 1)
+    slot = name & mask
+    while table.slots[slot] >= 0 and names[table.slots[slot]] != name:
+        slot = (slot + np.uint64(1)) & mask
+    return int(table.slots[slot])
+
+
+@compiled
+def _note_first(windows: Any, keys: Any, documents: Any, places: Any, table: _Table, found: Repeated) -> None:
+    """Where each repeated window stands first, by the key of the document, then by the word."""
+    for at in range(len(windows)):
+        place = _place_of(windows[at], found.names, table)
+        if place >= 0:
+            key = keys[documents[at]]
+            if key < found.keys[place] or (key == found.keys[place] and places[at] < found.places[place]):
+                found.keys[place], found.places[place] = key, places[at]
 
 
 def _within(names: Numbers, number: int, ranges: int) -> Numbers:
@@ -125,14 +169,14 @@ def _name_all(
     count = 0
     for text in range(len(offsets) - 1):
         n_words, n_lines, _ = take_apart(data, offsets[text], offsets[text + 1], properties, lower, words, lines)
-        if kind == 2:
+        if kind == SPAN:
             added = _windows(words.name, n_words, width, names[count:])
             for at in range(added):
                 documents[count + at], places[count + at] = text, at
             count += added
             continue
         pieces, n_pieces = (
-            (lines, n_lines) if kind == 0 else (paragraphs, join_paragraphs(data, lines, n_lines, paragraphs))
+            (lines, n_lines) if kind == LINE else (paragraphs, join_paragraphs(data, lines, n_lines, paragraphs))
         )
         own = np.sort(pieces.name[:n_pieces])
         for at in range(n_pieces):
@@ -172,58 +216,32 @@ def stretches(texts: Texts, lines: Recurring, paragraphs: Recurring, spans: Repe
     tables, room = characters(), room_for(int(np.diff(texts.offsets).max(initial=0)))
     most = int(texts.offsets[-1] - texts.offsets[0]) + 3 * len(texts.offsets)
     found = Stretches(*(np.empty(most, np.int64) for _ in Stretches._fields))
-    windows, bitmap = np.empty(most, np.uint64), np.zeros(1 << (_BITMAP_BITS - 3), np.uint8)
-    _fill(spans.names, bitmap)
-    count = _mark(
-        texts,
-        tables.properties,
-        tables.lower,
-        room,
-        lines.names,
-        paragraphs.names,
-        spans,
-        bitmap,
-        words,
-        windows,
-        found,
-    )
+    windows, table = np.empty(most, np.uint64), _table_of(spans.names)
+    named = (lines.names, paragraphs.names)
+    count = _mark(texts, tables.properties, tables.lower, room, named, spans, table, words, windows, found)
     return Stretches(*(column[:count] for column in found))
 
 
 @compiled
-def _fill(names: Any, bitmap: Any) -> None:
-    """A filter that stays in a core's cache: most windows are in no table."""
-    for name in names:
-        bit = name >> np.uint64(64 - _BITMAP_BITS)
-        bitmap[bit >> np.uint64(3)] |= np.uint8(1 << (bit & np.uint64(7)))
-
-
-@compiled
 def _mark(
-    texts: Texts, properties: Any, lower: Any, room: Any, line_names: Any, paragraph_names: Any,
-    spans: Repeated, bitmap: Any, width: int, windows: Any, out: Stretches
+    texts: Texts, properties: Any, lower: Any, room: Any, named: Any, spans: Repeated, table: _Table, width: int,
+    windows: Any, out: Stretches
 ) -> int:  # fmt: skip
     words, lines, paragraphs, _ = room
     count = 0
     for text in range(len(texts.offsets) - 1):
         begin = texts.offsets[text]
         n_words, n_lines, _ = take_apart(texts.data, begin, texts.offsets[text + 1], properties, lower, words, lines)
-        count = _mark_pieces(lines, n_lines, line_names, 0, text, begin, out, count)
+        count = _mark_pieces(lines, n_lines, named[0], LINE, text, begin, out, count)
         n_paragraphs = join_paragraphs(texts.data, lines, n_lines, paragraphs)
-        count = _mark_pieces(paragraphs, n_paragraphs, paragraph_names, 1, text, begin, out, count)
-        n_windows = _windows(words.name, n_words, width, windows)
+        count = _mark_pieces(paragraphs, n_paragraphs, named[1], PARAGRAPH, text, begin, out, count)
         last = -1  # word behind the stretch that grows
-        for first in range(n_windows):
-            bit = windows[first] >> np.uint64(64 - _BITMAP_BITS)
-            if not bitmap[bit >> np.uint64(3)] >> (bit & np.uint64(7)) & 1:
-                continue
-            at = np.searchsorted(spans.names, windows[first])
-            if at == len(spans.names) or spans.names[at] != windows[first]:
-                continue
-            if spans.keys[at] == texts.keys[text] and spans.places[at] == first:
+        for first in range(_windows(words.name, n_words, width, windows)):
+            place = _place_of(windows[first], spans.names, table)
+            if place < 0 or (spans.keys[place] == texts.keys[text] and spans.places[place] == first):
                 continue
             if first > last:
-                out.text[count], out.kind[count], out.start[count] = text, 2, words.start[first] - begin
+                out.text[count], out.kind[count], out.start[count] = text, SPAN, words.start[first] - begin
                 count += 1
             out.stop[count - 1] = words.stop[first + width - 1] - begin
             last = first + width
