@@ -72,6 +72,7 @@ class Mill:
     ) -> None:
         self.recipe, self.store, self.fresh_crawl = recipe, Store(recipe.store), fresh_crawl
         self._make_parts, self._report = make_parts, report
+        self._asked: dict[str, Sequence[Stage]] | None = None
         self.removals = removals(self.store) if heed_removals else ()
         self._run = log.resume_run(self.store, run_id) if run_id else log.new_run(recipe.name)
 
@@ -98,7 +99,21 @@ class Mill:
         }
 
     def stages(self, name: str) -> Sequence[Stage]:
-        """The stage objects of one name: one a source up to ``sign``, then one. Raises MissingArtifact before the crawl."""
+        """The stage objects of one name: one a source, or one. Raises MissingArtifact before the crawl.
+
+        They are made anew for each question, those that others ask for once.
+        """
+        outermost = self._asked is None
+        asked = self._asked = {} if self._asked is None else self._asked
+        try:
+            if name not in asked:
+                asked[name] = self._stages(name)
+            return asked[name]
+        finally:
+            if outermost:
+                self._asked = None
+
+    def _stages(self, name: str) -> Sequence[Stage]:
         recipe, store, sources = self.recipe, self.store, self.recipe.sources
         if name == "crawl":
             return list(self._crawls.values())

@@ -24,13 +24,10 @@ from warehouse.artifact import (
     Ref,
     artifact_key,
     complete,
-    noted_part,
-    part_identity,
-    remember_part,
-    take_part,
     valid_record,
     write_manifest,
 )
+from warehouse.reuse import noted_part, part_identity, remember_part, take_part
 from warehouse.store import Store
 
 

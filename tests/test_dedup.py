@@ -19,6 +19,7 @@ from datasketch import MinHash
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.corpora import named_licences
 from tasks.dedup import band, minhash
 from tasks.dedup import texts as texts_module
 from tasks.dedup.band import Band, BandSettings
@@ -28,6 +29,7 @@ from tasks.dedup.sign import Sign, SignSettings
 from tasks.dedup.similarity import overlaps
 from tasks.extract.page import doc_id_of
 from tasks.stage import Input, MakeParts, Report, Stage, make_part, one_by_one, run_stages
+from tests.conftest import SHARED
 from warehouse import log, schemas
 from warehouse.artifact import Counts, Manifest, PartWriter, Ref, load, read_tables, write_manifest
 from warehouse.store import Store
@@ -301,6 +303,18 @@ def test_a_chain_of_resemblances_joins_nothing(tmp_path: Path) -> None:
     assert len({row["kept_doc_id"] for row in found}) > 1
     for row in found:
         assert similarity(by_id[row["doc_id"]], by_id[row["kept_doc_id"]]) >= 0.8
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs the licences of ../shared/data")
+def test_licences_go_only_where_the_kept_one_is_like_them(tmp_path: Path) -> None:
+    named = named_licences(SHARED)
+    documents = [(f"http://x.example/{name}", text) for name, text in named.items()]
+    by_id = {doc_id_of(url, text): (url.rsplit("/", 1)[1], text) for url, text in documents}
+    found = [row for row in clusters(tmp_path, documents) if row["rank"] > 0]
+    assert len(found) > 50
+    for row in found:
+        (name, text), (kept, kept_text) = by_id[row["doc_id"]], by_id[row["kept_doc_id"]]
+        assert similarity(text, kept_text) >= 0.8, (name, kept)
 
 
 def test_texts_under_one_url_do_not_bind_what_is_like_them(tmp_path: Path) -> None:

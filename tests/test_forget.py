@@ -212,6 +212,33 @@ def test_a_record_too_short_to_purge_is_named() -> None:
         purged_member("a/b@1", "asked", 40)
 
 
+def test_another_policy_for_one_source_makes_only_its_parts(copied: Run) -> None:
+    before = work_done(mill_of(copied))
+    mill = make(copied, "select", "policies.books.rules.0.min=60")
+    for (stage, part), reused in made_since(mill, before).items():
+        if stage == "select":
+            assert reused == part.startswith("reference"), part
+
+
+def test_a_damaged_part_is_made_anew_and_not_taken_over(copied: Run) -> None:
+    store = Store(str(copied.store))
+    (signed,) = [stage.ref for stage in mill_of(copied).stages("sign") if stage.subject == "works"]
+    file = next(load(store, signed).files("signatures"))
+    path = copied.store / signed.folder / file.path
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    (page,) = rows(store, "SELECT url FROM documents WHERE source = 'reference' LIMIT 1")
+    forget(mill_of(copied), "url", page["url"], "asked", retrain=False)
+    mill, before = mill_of(copied), work_done(mill_of(copied))
+    for name in STAGES[: STAGES.index("sign") + 1]:
+        mill.make(name)
+    made = made_since(mill, before)
+    assert made["sign", Path(file.path).stem] is False
+    (again,) = [stage.ref for stage in mill.stages("sign") if stage.subject == "works"]
+    assert next(load(store, again).files("signatures")).sha256 == file.sha256
+
+
 def test_forget_says_what_it_cannot_do(copied: Run) -> None:
     assert "forget takes one of" in copied.here("forget", "demo-tiny").stderr
     with pytest.raises(GristmillError, match="no document is known"):

@@ -9,17 +9,9 @@ from typing import Any
 from tasks.extract.page import STAGE, Documents, ExtractSettings, committed_documents
 from tasks.stage import Made, Report, Stage
 from warehouse import schemas
-from warehouse.artifact import (
-    PartRecord,
-    PartWriter,
-    Ref,
-    noted_part,
-    part_identity,
-    read_tables,
-    remember_part,
-    take_part,
-)
+from warehouse.artifact import PartRecord, PartWriter, Ref, read_tables
 from warehouse.removals import COLUMNS, Removal, first_concerned
+from warehouse.reuse import noted_part, part_identity, remember_part, take_part
 
 
 class Extraction(Stage):

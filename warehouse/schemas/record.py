@@ -1,0 +1,129 @@
+"""Tables of training, of evaluation, and of what was done."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from warehouse.schemas.field import INT, REAL, TEXT, TIME, field
+
+METRICS = pa.schema(
+    [
+        field("run", TEXT, "key of the training run", nullable=False),
+        field("step", INT, "optimiser steps done"),
+        field("name", TEXT, "loss, learning_rate, gradient_norm, tokens_per_second, validation_loss, …"),
+        field("value", REAL, "in nats a token for losses"),
+        field("at", TIME, "when it was measured"),
+    ]
+)
+
+EVALUATIONS = pa.schema(
+    [
+        field("run", TEXT, "key of the training run, or the name of a baseline", nullable=False),
+        field("step", INT, "step of the checkpoint, null for a baseline"),
+        field("task", TEXT, "what was asked"),
+        field("shots", INT, "demonstrations in the prompt"),
+        field("metric", TEXT, "what was measured"),
+        field("value", REAL, "the score"),
+        field("stderr", REAL, "standard error over documents or examples"),
+        field("n", INT, "documents or examples"),
+        field("clean_value", REAL, "the score on uncontaminated examples, null where not measured"),
+        field("share_clean", REAL, "share of them, null where not measured"),
+    ]
+)
+
+SAMPLES = pa.schema(
+    [
+        field("run", TEXT, "key of the training run"),
+        field("step", INT, "step of the checkpoint"),
+        field("prompt", TEXT, "given to the model"),
+        field("text", TEXT, "what it wrote"),
+    ]
+)
+
+FUNNEL = pa.schema(
+    [
+        field("stage", TEXT, "the stage"),
+        field("subject", TEXT, "source, where the stage runs once a source"),
+        field("rule", TEXT, "rule, in the order of its application"),
+        field("documents_in", INT, "documents before it"),
+        field("documents_out", INT, "documents after it"),
+        field("bytes_in", INT, "bytes before it"),
+        field("bytes_out", INT, "bytes after it"),
+    ]
+)
+
+ARTIFACTS = pa.schema(
+    [
+        field("stage", TEXT, "the stage"),
+        field("key", TEXT, "the artifact's key"),
+        field("subject", TEXT, "source"),
+        field("inputs", TEXT, "JSON: name -> key"),
+        field("settings", TEXT, "JSON"),
+        field("rows", INT, "rows of all tables"),
+        field("bytes", INT, "bytes of all files"),
+        field("documents_in", INT, "documents that went in"),
+        field("kept", INT, "kept"),
+        field("removed", INT, "removed"),
+        field("failed", INT, "failed"),
+    ]
+)
+
+PARTS = pa.schema(
+    [
+        field("stage", TEXT, "the stage"),
+        field("key", TEXT, "the artifact's key"),
+        field("part", TEXT, "the part"),
+        field("path", TEXT, "file below the store"),
+        field("rows", INT, "rows"),
+        field("bytes", INT, "bytes"),
+        field("sha256", TEXT, "digest of the file"),
+    ]
+)
+
+WORK = pa.schema(
+    [
+        field("stage", TEXT, "the stage"),
+        field("key", TEXT, "the artifact's key"),
+        field("part", TEXT, "the part, null for a whole stage run"),
+        field("started_at", TIME, "when it began"),
+        field("wall_s", REAL, "seconds that passed"),
+        field("cpu_s", REAL, "processor seconds, children included"),
+        field("peak_rss_bytes", INT, "largest resident memory of the process that made it"),
+        field("reused", pa.bool_(), "nothing was made: it was there"),
+    ]
+)
+
+RUNS = pa.schema(
+    [
+        field("run", TEXT, "id: UTC start time and recipe"),
+        field("recipe", TEXT, "recipe"),
+        field("started_at", TEXT, "ISO 8601"),
+        field("stage", TEXT, "the stage"),
+        field("key", TEXT, "artifact"),
+    ]
+)
+
+REMOVALS = pa.schema(
+    [
+        field("identity", TEXT, "digest of what is forgotten and why"),
+        field("at", TEXT, "when that was asked, ISO 8601"),
+        field("kind", TEXT, "url, domain, doc_id or query"),
+        field("value", TEXT, "which"),
+        field("reason", TEXT, "why"),
+        field("documents", INT, "documents that were known then"),
+    ]
+)
+
+AFFECTED = pa.schema(
+    [
+        field("identity", TEXT, "of the removal"),
+        field("what", TEXT, "corpus part, token shard or checkpoint"),
+        field("stage", TEXT, "the stage"),
+        field("key", TEXT, "artifact that held or saw forgotten documents"),
+        field("part", TEXT, "part of it"),
+        field("documents", INT, "forgotten documents in it"),
+        field("tokens", INT, "their tokens"),
+        field("first_step", INT, "of a training run, the first that saw one"),
+        field("steps", INT, "how many did"),
+    ]
+)
