@@ -175,6 +175,7 @@ def forget(
     from flows.forget import forget as record_removal
     from flows.forget import print_removal, purge_archives
     from flows.mill import Mill
+    from tasks.crawl.purge import finish_purges
 
     given = [
         (kind, value)
@@ -184,6 +185,7 @@ def forget(
     if len(given) != 1:
         raise SettingError("forget takes one of --url, --domain, --doc-id and --query")
     mill = Mill(recipe_of(config, overrides))
+    finish_purges(mill.store)
     wish = record_removal(mill, *given[0], reason, retrain)  # type: ignore[arg-type]
     print_removal(wish, console)
     if purge:

@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Iterator
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
@@ -14,11 +15,11 @@ from rich.table import Table
 from flows.mill import Mill
 from tasks.crawl.purge import purge
 from tasks.pretrain.data import StoredOrder
-from tasks.urls import canonical_url
+from tasks.urls import canonical_url, domain_of
 from warehouse import log
 from warehouse.artifact import Manifest, Ref, load, read_manifest, read_tables
 from warehouse.catalog import all_manifests, connect
-from warehouse.errors import GristmillError
+from warehouse.errors import GristmillError, MissingArtifact
 from warehouse.removals import COLUMNS, Effect, Kind, Removal, record, removals
 from warehouse.store import Store
 
@@ -26,17 +27,21 @@ TRAINED = ("quality", "tokenizer")  # what is learnt from a whole corpus, and us
 
 
 def forget(mill: Mill, kind: Kind, value: str, reason: str, retrain: bool) -> Removal:
-    """Records a removal, with all that it affects now. Raises GristmillError where nothing is known that it means."""
+    """Records a removal, with all that it affects now, or returns the same one that was recorded before.
+
+    Raises GristmillError where it names documents that are not known.
+    """
     wish = Removal(at=log.now().isoformat(timespec="microseconds"), kind=kind, value=value, reason=reason)
     wish = wish.model_copy(update=_meaning(mill.store, kind, value))
     doc_ids = _known_documents(mill.store, wish)
     if not len(doc_ids) and kind in ("doc_id", "query"):
         raise GristmillError(f'no document is known for {kind} {value}: see gristmill sql "FROM documents"')
-    effects = tuple(_effects(mill.store, doc_ids))
+    for known in removals(mill.store):
+        if known.identity == wish.identity:
+            return known
     kept = {} if retrain else _kept(mill)
+    effects = tuple(_effects(mill.store, doc_ids))
     wish = wish.model_copy(update={"documents": len(doc_ids), "effects": effects, "kept": kept})
-    if any(known.identity == wish.identity for known in removals(mill.store)):
-        raise GristmillError(f"{kind} {value} is forgotten already, for the same reason")
     record(mill.store, wish)
     return wish
 
@@ -44,7 +49,11 @@ def forget(mill: Mill, kind: Kind, value: str, reason: str, retrain: bool) -> Re
 def _meaning(store: Store, kind: Kind, value: str) -> dict[str, Any]:
     """What a removal compares documents with."""
     if kind == "domain":
-        return {"domain": value.strip().lower().rstrip("/").removeprefix("https://").removeprefix("http://")}
+        address = value.strip() if "://" in value else f"http://{value.strip()}"
+        try:
+            return {"domain": domain_of(canonical_url(address))}
+        except ValueError as error:
+            raise GristmillError(f"{value} is no domain: {error}") from error
     if kind == "doc_id":
         return {"doc_ids": (value,)}
     with connect(store) as connection:
@@ -57,6 +66,9 @@ def _meaning(store: Store, kind: Kind, value: str) -> dict[str, Any]:
                 "SELECT DISTINCT final_url FROM pages WHERE url = $url", params={"url": url}
             ).fetchall()
             return {"urls": tuple(sorted({url, *(row[0] for row in led if row[0])}))}
+        statements = connection.extract_statements(value)
+        if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
+            raise GristmillError("the query of a removal must be one SELECT")
         found = connection.sql(value).to_arrow_table()
     for column, name in (("doc_id", "doc_ids"), ("id", "doc_ids"), ("url", "urls")):
         if column in found.column_names:
@@ -122,12 +134,14 @@ def _seen(store: Store, run: Manifest, doc_ids: pa.Array) -> Iterator[Effect]:
 
 def _kept(mill: Mill) -> dict[str, str]:
     """Models that were learnt from the corpus as it is, by what would be made of it if nothing were forgotten."""
-    return {
-        whole.ref.key: now.ref.key
-        for name in TRAINED
-        for whole, now in zip(mill.whole.stages(name), mill.stages(name), strict=True)
-        if read_manifest(mill.store, now.ref) is not None
-    }
+    found = {}
+    for name in TRAINED:
+        try:
+            pairs = list(zip(mill.whole.stages(name), mill.stages(name), strict=True))
+        except MissingArtifact:  # a source was not crawled yet: nothing was learnt from this corpus
+            continue
+        found.update({whole.ref.key: now.ref.key for whole, now in pairs if read_manifest(mill.store, now.ref)})
+    return found
 
 
 def print_removal(wish: Removal, console: Console) -> None:
@@ -135,6 +149,9 @@ def print_removal(wish: Removal, console: Console) -> None:
     console.print(
         f"{wish.documents:,} documents will be forgotten ({_name(wish)}): gristmill run makes the corpus without them."
     )
+    if not wish.documents:
+        console.print("[yellow]No document is known that this means; those to come will be left out.[/yellow]")
+        return
     if not wish.effects:
         console.print("Nothing that was made from the corpus holds them.")
         return

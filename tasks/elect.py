@@ -10,7 +10,7 @@ import pyarrow as pa
 from tasks.facts import Facts, SelectSettings
 from tasks.stage import Made, Report, Stage
 from warehouse import schemas
-from warehouse.artifact import PartWriter, load, read_tables
+from warehouse.artifact import PartWriter, load
 
 PART = "elections"
 
@@ -33,16 +33,21 @@ class Elect(Stage):
         return Made(statistics={"cutoffs": facts.cutoffs})
 
     def _rows(self, facts: Facts) -> Iterator[dict[str, Any]]:
-        better, repeats = facts.better(), facts.repeats()
-        holder: dict[str, str] = {}  # document -> the source of the first part that holds it
-        for source in sorted(self.settings.policies):
-            ref = self.inputs[f"documents/{source}"].ref
-            for part in load(self.store, ref).parts:
-                ids = read_tables(self.store, ref, "documents", ["doc_id"], [part.part])["doc_id"].to_pylist()
-                for doc_id in ids:
-                    elsewhere = holder.get(doc_id) if self.settings.remove_duplicates else None
-                    if elsewhere or doc_id in better or repeats.get(doc_id, 1) > 1:
-                        duplicate = better.get(doc_id)
+        better, repeats, holders = facts.better(), facts.repeats(), facts.holders()
+        stands = {
+            doc_id: source
+            for source, (doc_ids, here) in holders.items()
+            for doc_id in doc_ids.filter(pa.array(here)).to_pylist()
+        }
+        for source, (doc_ids, here) in holders.items():
+            first = 0
+            for part in load(self.store, self.inputs[f"documents/{source}"].ref).parts:
+                rows = slice(first, first + part.counts.kept)
+                first += part.counts.kept
+                for doc_id, taken in zip(doc_ids[rows.start : rows.stop].to_pylist(), here[rows].tolist(), strict=True):
+                    elsewhere = None if taken or not self.settings.remove_duplicates else stands[doc_id]
+                    duplicate, times = better.get(doc_id), repeats.get(doc_id, 1)
+                    if elsewhere or duplicate or times > 1:
                         yield {
                             "part": part.part,
                             "doc_id": doc_id,
@@ -50,7 +55,5 @@ class Elect(Stage):
                             "kind": duplicate.kind if duplicate else None,
                             "jaccard": duplicate.jaccard if duplicate else None,
                             "elsewhere": elsewhere,
-                            "repeats": repeats.get(doc_id, 1),
+                            "repeats": times,
                         }
-                for doc_id in ids:
-                    holder.setdefault(doc_id, source)

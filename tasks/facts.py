@@ -116,6 +116,17 @@ class Facts:
             out[here] |= passing(checks, len(table))[places.drop_null().to_numpy()]
         return out
 
+    def holders(self) -> dict[str, tuple[pa.ChunkedArray, npt.NDArray[np.bool_]]]:
+        """Source -> its documents, and where each stands: the same document may be in several archives, and is taken from one."""
+        judged = {source: self.checks(source) for source in sorted(self._settings.policies)}
+        masks = where_it_stands(
+            [table["doc_id"] for table, _ in judged.values()],
+            [passing(checks, len(table)) for table, checks in judged.values()],
+        )
+        return {
+            source: (table["doc_id"], mask) for (source, (table, _)), mask in zip(judged.items(), masks, strict=True)
+        }
+
     def repeats(self) -> dict[str, int]:
         """Document of a cluster -> how often it is seen, where that is more than once."""
         if not self._settings.repeats:
@@ -126,3 +137,13 @@ class Facts:
             for size in self.clusters["cluster_size"].to_pylist()
         ]
         return dict(zip(self.clusters["doc_id"].to_pylist(), times, strict=True))
+
+
+def where_it_stands(columns: list[pa.ChunkedArray], passes: list[npt.NDArray[np.bool_]]) -> list[npt.NDArray[np.bool_]]:
+    """Of columns of doc_ids, which row each document is taken from: the first that its source lets pass, else the first."""
+    ids = pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string())
+    codes = pc.index_in(ids, value_set=ids.unique()).to_numpy()
+    order = np.lexsort((np.arange(len(codes)), ~np.concatenate([*passes, np.empty(0, np.bool_)]), codes))
+    chosen = np.zeros(len(codes), np.bool_)
+    chosen[order[np.append(True, codes[order][1:] != codes[order][:-1])] if len(order) else order] = True
+    return np.split(chosen, np.cumsum([len(column) for column in columns])[:-1])

@@ -28,6 +28,7 @@ DUPLICATE_RULES = ("duplicate url", "duplicate exact", "duplicate near")
 EMPTY_RULE = "no line is left"
 CONTAMINATED_RULE = "contaminated"
 Elected = dict[str, dict[str, Any]]
+Stretches = dict[str, list[tuple[int, int]]]  # document -> characters from where to where
 
 
 class Select(Stage):
@@ -68,11 +69,12 @@ class Select(Stage):
         if signals["doc_id"] != documents["doc_id"]:
             raise RuntimeError(f"the signals of {part} are not those of its documents")
         checks = policy.checks(signals, self.settings.seed, self._cutoffs(source))
-        clean = self._clean(part, documents)
+        stretches = self._stretches(documents["doc_id"])
+        clean = self._clean(part, documents, stretches)
         texts = without_lines(pa.chunked_array([clean], pa.string()), policy.drop_lines)
         reasons = [
-            None if text else EMPTY_RULE if there else CONTAMINATED_RULE
-            for text, there in zip(texts, clean, strict=True)
+            None if text else CONTAMINATED_RULE if doc_id in stretches else EMPTY_RULE
+            for text, doc_id in zip(texts, documents["doc_id"].to_pylist(), strict=True)
         ]
         decisions = self._decisions(documents, checks, elected, reasons)
         kept = np.array([row["verdict"] == "kept" for row in decisions], np.bool_)
@@ -135,10 +137,10 @@ class Select(Stage):
         rows = table.filter(pc.equal(table["part"], part)).to_pylist()
         return {row["doc_id"]: row for row in rows}
 
-    def _clean(self, part: str, documents: pa.Table) -> list[str]:
+    def _clean(self, part: str, documents: pa.Table, stretches: Stretches) -> list[str]:
         """The texts without what evaluation sets hold and what recurs, where that is to go; empty where nothing is left."""
         texts: list[str] = documents["text"].to_pylist()
-        stretches, recurring = self._stretches(documents["doc_id"]), self._recurring(part)
+        recurring = self._recurring(part)
         for row, doc_id in enumerate(documents["doc_id"].to_pylist()):
             if doc_id in stretches or doc_id in recurring:
                 text = texts[row]
@@ -146,20 +148,20 @@ class Select(Stage):
                 texts[row] = without_stretches(text, stretches.get(doc_id, []), self.settings.cut, lines) or ""
         return texts
 
-    def _recurring(self, part: str) -> dict[str, list[tuple[int, int]]]:
+    def _recurring(self, part: str) -> Stretches:
         """Document -> the stretches of it that recur in its source and that the policy wants out."""
         source = self._places[part]
         kinds = [kind for kind in self.settings.policies[source].drop_lines if kind in KINDS]
-        found: dict[str, list[tuple[int, int]]] = {}
+        found: Stretches = {}
         if kinds:
             table = read_tables(self.store, self.inputs[f"repetition/{source}"].ref, "recurring_text", parts=[part])
             for row in table.filter(pc.is_in(table["kind"], value_set=pa.array(kinds))).to_pylist():
                 found.setdefault(row["doc_id"], []).append((row["start"], row["stop"]))
         return found
 
-    def _stretches(self, doc_ids: pa.ChunkedArray) -> dict[str, list[tuple[int, int]]]:
+    def _stretches(self, doc_ids: pa.ChunkedArray) -> Stretches:
         """Document -> the stretches of it that evaluation sets hold too."""
-        found: dict[str, list[tuple[int, int]]] = {}
+        found: Stretches = {}
         if "contamination" in self.inputs:
             table = read_tables(
                 self.store, self.inputs["contamination"].ref, "contamination", ["doc_id", "start", "stop"]

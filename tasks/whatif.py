@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.draws import uniform
-from tasks.facts import Facts, SelectSettings
-from tasks.policy import Check
+from tasks.facts import Facts, SelectSettings, where_it_stands
+from tasks.policy import Check, passing
 from tasks.stage import Input
 from warehouse.artifact import read_tables
 from warehouse.store import Store
@@ -84,23 +84,18 @@ def compare(store: Store, inputs: Mapping[str, Input], now: SelectSettings, then
 def _verdicts(facts: Facts, settings: SelectSettings) -> dict[str, Verdicts]:
     better = pa.array(list(facts.better()), pa.string())
     judged = {source: facts.checks(source) for source in sorted(settings.policies)}
-    repeated = iter(_repeated([table["doc_id"] for table, _ in judged.values()]))
+    taken = where_it_stands(
+        [table["doc_id"] for table, _ in judged.values()],
+        [passing(checks, len(table)) for table, checks in judged.values()],
+    )
+    others = iter(~one for one in taken)
     found = {}
     for source, (table, checks) in judged.items():
         first = np.full(len(table), -1, np.int64)
         for number, check in enumerate(checks):
             first[(first < 0) & check.broken] = number
         duplicate = pc.is_in(table["doc_id"], value_set=better).to_numpy()
-        duplicate = duplicate | (next(repeated) & settings.remove_duplicates)
+        duplicate = duplicate | (next(others) & settings.remove_duplicates)
         first[(first < 0) & duplicate] = len(checks)
         found[source] = Verdicts(checks, first)
     return found
-
-
-def _repeated(columns: list[pa.ChunkedArray]) -> list[npt.NDArray[np.bool_]]:
-    """Of each column of doc_ids, which an earlier row of any of them has: one document in two archives."""
-    ids = pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string())
-    codes = pc.index_in(ids, value_set=ids.unique()).to_numpy()
-    repeated = np.ones(len(codes), np.bool_)
-    repeated[np.unique(codes, return_index=True)[1]] = False
-    return np.split(repeated, np.cumsum([len(column) for column in columns])[:-1])

@@ -239,6 +239,59 @@ def test_a_damaged_part_is_made_anew_and_not_taken_over(copied: Run) -> None:
     assert next(load(store, again).files("signatures")).sha256 == file.sha256
 
 
+def test_a_purge_that_was_stopped_is_not_forgotten_by_the_next(copied: Run, monkeypatch: Any) -> None:
+    store, mill = Store(str(copied.store)), mill_of(copied)
+    pages = rows(store, "SELECT url FROM documents ORDER BY url LIMIT 2")
+    wishes = [forget(mill, "url", page["url"], "asked", retrain=False) for page in pages]
+    with monkeypatch.context() as patch:
+        patch.setattr(purge, "_rewrite", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            purge_archives(store, wishes[0])
+    purge_archives(store, wishes[1])
+    assert not store.names("purges")
+    bodies = []
+    for path in copied.store.rglob("*.warc.gz"):
+        with path.open("rb") as stream:
+            bodies += [record.reader.read() for record in ArchiveIterator(stream)]
+    assert sum(b"purged: asked" in body for body in bodies) == 2
+
+
+def test_a_wish_that_is_repeated_is_the_same_wish(copied: Run) -> None:
+    (page,) = rows(Store(str(copied.store)), "SELECT url FROM documents LIMIT 1")
+    first = forget(mill_of(copied), "url", page["url"], "asked", retrain=False)
+    assert forget(mill_of(copied), "url", page["url"], "asked", retrain=False) == first
+    assert removals(mill_of(copied).store) == (first,)
+
+
+def test_a_domain_is_meant_however_it_is_written(tmp_path: Path) -> None:
+    lines = [
+        json.dumps({"text": "some text", "url": url})
+        for url in ("http://xn--bcher-kva.example/a", "http://x.example:81/b")
+    ]
+    (tmp_path / "texts.jsonl").write_text("\n".join(lines))
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        f'name = "r"\nstore = "{tmp_path}/store"\n[sources.a.jsonl]\nfiles = ["{tmp_path}/texts.jsonl"]\n'
+    )
+    mill = Mill(load_recipe(str(recipe)))
+    mill.make("extract")
+    for value in ("https://Bücher.example/shop", "x.example"):
+        assert forget(mill, "domain", value, "asked", retrain=False).documents == 1
+    assert forget(mill, "domain", "unknown.example", "asked", retrain=False).documents == 0
+
+
+def test_a_wish_is_recorded_before_anything_was_crawled(tmp_path: Path) -> None:
+    mill = mill_of(Run(tmp_path / "store", (1, 2)))
+    assert forget(mill, "domain", "x.example", "asked", retrain=False).kept == {}
+
+
+def test_a_query_of_a_wish_cannot_write(copied: Run, tmp_path: Path) -> None:
+    harm = f"COPY (SELECT 1 AS doc_id) TO '{tmp_path}/harm.csv'; SELECT 'x' AS doc_id"
+    with pytest.raises(GristmillError, match="one SELECT"):
+        forget(mill_of(copied), "query", harm, "asked", retrain=False)
+    assert not (tmp_path / "harm.csv").exists()
+
+
 def test_forget_says_what_it_cannot_do(copied: Run) -> None:
     assert "forget takes one of" in copied.here("forget", "demo-tiny").stderr
     with pytest.raises(GristmillError, match="no document is known"):

@@ -131,3 +131,37 @@ def test_paragraphs_recur_by_their_own_count(mill: Mill) -> None:
     assert rows(mill.store, "SELECT DISTINCT recurring_paragraph_char_share > 0 AS some FROM signals") == [
         {"some": True}
     ]
+
+
+def test_a_document_in_several_archives_recurs_no_more_than_once(tmp_path: Path) -> None:
+    draw = Random(2)
+    page = json.dumps({"text": f"{passage(draw, 40)}\n\n{passage(draw, 70)}", "url": "http://x.example/page"})
+    for n in range(4):
+        (tmp_path / f"{n}.jsonl").write_text(
+            page + "\n" + json.dumps({"text": passage(draw, 50), "url": f"http://x.example/{n}"})
+        )
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        f'name = "r"\nstore = "{tmp_path}/store"\n[extract]\npart_bytes = 900\n[sources.a]\npolicy = "p"\n[sources.a.jsonl]\n'
+        f'files = ["{tmp_path}/*.jsonl"]\n[policies.p]\ndrop_lines = ["recurring_line", "recurring_paragraph", "repeated_span"]\n'
+    )
+    made = Mill(load_recipe(str(recipe)))
+    for name in STAGES[1 : STAGES.index("select") + 1]:
+        made.make(name)
+    assert rows(made.store, "SELECT count(*) AS n FROM recurring_text") == [{"n": 0}]
+    assert rows(made.store, "SELECT count(*) AS n FROM corpus") == [{"n": 5}]
+
+
+def test_a_document_is_taken_from_the_source_whose_policy_lets_it_pass(tmp_path: Path) -> None:
+    page = json.dumps({"text": passage(Random(3), 60), "url": "http://x.example/page"})
+    (tmp_path / "texts.jsonl").write_text(page)
+    recipe = tmp_path / "recipe.toml"
+    source = f'[sources.NAME]\npolicy = "NAME"\n[sources.NAME.jsonl]\nfiles = ["{tmp_path}/texts.jsonl"]\n'
+    rules = '[policies.a]\nrules = [{ signal = "gopher_word_count", min = 100 }]\n[policies.b]\nrules = []\n'
+    recipe.write_text(
+        f'name = "r"\nstore = "{tmp_path}/store"\n{source.replace("NAME", "a")}{source.replace("NAME", "b")}{rules}'
+    )
+    made = Mill(load_recipe(str(recipe)))
+    for name in STAGES[1 : STAGES.index("select") + 1]:
+        made.make(name)
+    assert rows(made.store, "SELECT source FROM corpus") == [{"source": "b"}]

@@ -62,8 +62,11 @@ class Removal(BaseModel):
             if names:
                 found |= _true(pc.is_in(documents[column], value_set=pa.array(names, pa.string())))
         if self.domain is not None:
-            found |= _true(pc.equal(documents["domain"], self.domain))
-            found |= _true(pc.ends_with(documents["domain"], f".{self.domain}"))
+            domains = documents["domain"]
+            if ":" not in self.domain:  # a wish that names no port means all
+                domains = pc.replace_substring_regex(domains, r":\d+$", "")
+            found |= _true(pc.equal(domains, self.domain))
+            found |= _true(pc.ends_with(domains, f".{self.domain}"))
         return found
 
 

@@ -6,6 +6,7 @@ hold. What is to be done is noted first: a purge that was killed is finished by 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -33,9 +34,9 @@ def purge(store: Store, places: Iterable[tuple[str, int]], reason: str) -> int:
     by_path: dict[str, list[int]] = {}
     for path, offset in sorted(set(places)):
         by_path.setdefault(path, []).append(offset)
-    for number, (path, offsets) in enumerate(by_path.items()):
-        note = {"path": path, "offsets": offsets, "reason": reason}
-        store.write_bytes(f"{JOURNAL}/{number:05d}.json", json.dumps(note).encode())
+    note = {"reason": reason, "places": by_path}
+    name = hashlib.sha256(json.dumps(note).encode()).hexdigest()[:16]
+    store.write_bytes(f"{JOURNAL}/{name}.json", json.dumps(note).encode())
     finish_purges(store)
     return sum(len(offsets) for offsets in by_path.values())
 
@@ -47,8 +48,9 @@ def finish_purges(store: Store) -> None:
     with store.lock(JOURNAL):
         for name in store.names(JOURNAL):
             note = json.loads(store.read_bytes(f"{JOURNAL}/{name}"))
-            _rewrite(store, note["path"], note["offsets"], note["reason"])
-            _renew_records(store, note["path"])
+            for path, offsets in note["places"].items():
+                _rewrite(store, path, offsets, note["reason"])
+                _renew_records(store, path)
             store.delete(f"{JOURNAL}/{name}")
 
 

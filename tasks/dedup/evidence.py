@@ -70,7 +70,8 @@ class Evidence:
         kinds[self._texts[a] == self._texts[b]] = KINDS.index("exact")
         kinds[urls[a] == urls[b]] = KINDS.index("url")
         low, high = np.minimum(a, b), np.maximum(a, b)  # members are in the order of doc_id
-        order = np.lexsort((-bands, high, low))
+        # A document that stands in two archives is in several pairs of rows: the first band of any is that of the pair.
+        order = np.lexsort((np.where(bands < 0, np.iinfo(np.int32).max, bands), high, low))
         order = order[low[order] != high[order]]
         first = np.append(True, (np.diff(low[order]) != 0) | (np.diff(high[order]) != 0)) if len(order) else order > 0
         rows = order[first]

@@ -56,7 +56,7 @@ class StoredShingles:
         edges = (np.flatnonzero(np.diff(read // self._memory)) + 1).tolist()
         out = np.empty((len(a), 3), np.int64)
         for first, last in zip([0, *edges], [*edges, len(a)], strict=True):
-            values = np.memmap(self._file.name, np.uint32, "r")  # mapped anew: what was read before is given back
+            values = np.memmap(self._file, np.uint32, "r")  # mapped anew: what was read before is given back
             block = slice(first, last)
             out[order[block]] = overlaps(values, self._starts, self._ends, one[block], other[block])
             del values

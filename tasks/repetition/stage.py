@@ -63,9 +63,13 @@ class Tally(Stage):
         others = duplicates.filter(pc.greater(duplicates["rank"], 0))["doc_id"].combine_chunks()
 
         def source() -> Iterator[Texts]:
+            seen = np.empty(0, np.uint64)  # a document may stand in several archives, and counts once
             for stored in load(self.store, ref).parts:
                 table = read_tables(self.store, ref, "documents", ["doc_id", "text"], [stored.part])
-                yield texts_of(table.filter(pc.invert(pc.is_in(table["doc_id"], value_set=others))))
+                table = table.filter(pc.invert(pc.is_in(table["doc_id"], value_set=others)))
+                keys = digests(table["doc_id"])[:, 0]
+                yield texts_of(table.filter(pa.array(~np.isin(keys, seen))))
+                seen = np.concatenate([seen, keys])
 
         words = sum(
             int(pc.sum(read_tables(self.store, ref, "documents", ["n_words"], [stored.part])["n_words"]).as_py() or 0)

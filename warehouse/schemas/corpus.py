@@ -65,7 +65,7 @@ ELECTIONS = pa.schema(
         field("kept_doc_id", TEXT, "the document that stands for it"),
         field("kind", TEXT, "its strongest link into the cluster: url, exact or near"),
         field("jaccard", REAL, "its largest verified similarity to a member"),
-        field("elsewhere", TEXT, "source of an earlier part that holds the very same document"),
+        field("elsewhere", TEXT, "source that the very same document is taken from, where that is another part"),
         field("repeats", pa.int32(), "how often it stands in the training tokens, where it is kept"),
     ]
 )
