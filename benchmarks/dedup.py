@@ -173,6 +173,20 @@ def licences(data: Path) -> tuple[int, str]:
     return len(named), "\n".join(lines)
 
 
+def run_texts(data: Path, argument: str) -> Row:
+    """The documents of a folder of data: ``FILE COUNT``; or of a file, as JSON lines: ``FILE``."""
+    file, *count = argument.split()
+    if count:
+        from benchmarks.corpora import documents
+
+        pq.write_table(pa.table({"text": documents(data, int(count[0]))}), file, row_group_size=1_000)
+        return {}
+    with Path(file).open("w") as lines:
+        for number, text in enumerate(texts_of(data).to_pylist()):
+            lines.write(json.dumps({"id": str(number), "text": text}) + "\n")
+    return {}
+
+
 def run_truth(path: Path, file: str) -> Row:
     """All pairs by brute force, into a file."""
     np.save(file, brute_force(texts_of(path).to_pylist()))
@@ -186,6 +200,7 @@ RUNS = {
     "making": run_making,
     "grown": run_grown,
     "truth": run_truth,
+    "texts": run_texts,
 }
 
 
@@ -221,9 +236,7 @@ def commands(path: Path, peers: list[str], folder: Path) -> dict[str, Any]:
     for peer in peers:
         if peer == "datatrove":
             lines = path.with_suffix(".jsonl")
-            with lines.open("w") as file:
-                for number, text in enumerate(texts_of(path).to_pylist()):
-                    file.write(json.dumps({"id": str(number), "text": text}) + "\n")
+            measure(one("texts", path, str(lines)))
             found[peer] = [str(DATATROVE), "benchmarks/peers_datatrove.py", "dedup", str(lines), "1"]
         else:
             found[peer] = [str(PEER), "benchmarks/peers_dedup.py", peer, str(path), str(folder / f"{peer}.npy")]
@@ -240,12 +253,10 @@ def compare_all(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder, path = Path(scratch), arguments.data
         if path.is_dir():
-            from benchmarks.corpora import documents
-
-            path = folder / "texts.parquet"
-            pq.write_table(pa.table({"text": documents(arguments.data, arguments.documents)}), path)
+            path = folder / "texts.parquet"  # made in a process of its own: a child's peak is not below its parent's
+            measure(one("texts", arguments.data, f"{path} {arguments.documents}"))
         few = folder / "few.parquet"
-        pq.write_table(pq.read_table(path).slice(0, JUDGED), few)
+        _first(path, JUDGED, few)
         quick = [peer for peer in peers if peer not in SLOW]
         measure(one("truth", few, str(folder / "truth.npy")))  # in a process of its own, for the sake of memory
         truth = np.load(folder / "truth.npy")
@@ -257,7 +268,7 @@ def compare_all(arguments: argparse.Namespace) -> None:
         rows = side_by_side(commands(path, quick, folder), arguments.repeats)
         slow = [peer for peer in peers if peer in SLOW]
         some = folder / "some.parquet"
-        pq.write_table(pq.read_table(path).slice(0, SLOW_DOCUMENTS), some)
+        _first(path, SLOW_DOCUMENTS, some)
         rows += side_by_side({name: run for name, run in commands(some, slow, folder).items() if name in slow}, 1)
         rows = [row | quality.get(row["system"], {}) for row in rows]
         mean = rows[0]["bytes"] // rows[0]["documents"]
@@ -273,6 +284,12 @@ def compare_all(arguments: argparse.Namespace) -> None:
         clusters=clusters,
     )
     write_results("dedup", "De-duplication", text, rows, EXTRA, arguments.json)
+
+
+def _first(path: Path, count: int, to: Path) -> None:
+    """The first texts of a file in another, without all of them in memory."""
+    batches = pq.ParquetFile(path).iter_batches(batch_size=count, columns=["text"])
+    pq.write_table(pa.Table.from_batches([next(batches)]), to)
 
 
 def _growth(path: Path, few: Path, counts: list[int]) -> list[Row]:
