@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from tasks.dedup.clusters import KINDS, Compared, Numbers, Reals
 from tasks.dedup.minhash import digests
+from tasks.dedup.similarity import containment, jaccard
 from warehouse import schemas
 
 NO_BAND = -1
@@ -57,8 +58,7 @@ class Evidence:
         if unknown.any():
             one, other = (self._spokesman[self._texts[side[unknown]]] for side in (a, b))
             found = self._overlaps(one, other)
-            both, size, other_size = found.T
-            similar[unknown] = np.column_stack([both / (size + other_size - both), both / np.minimum(size, other_size)])
+            similar[unknown] = np.column_stack([jaccard(found), containment(found)])
         self.compared += len(a)
         self._noted.append(_Noted(a, b, np.full(len(a), NO_BAND, np.int32) if bands is None else bands, similar))
         return Compared(a, b, similar[:, self._column] >= self._threshold, similar[:, 0])
