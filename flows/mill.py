@@ -57,6 +57,15 @@ STAGES = (
     "evaluate",
 )
 
+# Those that every source has for itself, over its documents.
+SOURCE_STAGES: dict[str, type[Stage]] = {
+    "annotate": Annotate,
+    "sign": Sign,
+    "tally": Tally,
+    "repetition": Repetition,
+    "overlap": Overlap,
+}
+
 
 class Mill:
     """Makes a recipe's artifacts, in the order of ``STAGES``."""
@@ -114,82 +123,71 @@ class Mill:
                 self._asked = None
 
     def _stages(self, name: str) -> Sequence[Stage]:
-        recipe, store, sources = self.recipe, self.store, self.recipe.sources
         if name == "crawl":
             return list(self._crawls.values())
         if name == "extract":
-            return [self._extract(source) for source in sources]
-        if name in ("annotate", "sign"):
-            documents = {stage.subject: Input.of(stage.ref) for stage in self.stages("extract")}
-            if name == "annotate":
-                quality = {stage.name: Input.of(stage.ref) for stage in self.stages("quality")}
-                return [
-                    Annotate(store, recipe.annotate, {"documents": entry, **quality}, source)
-                    for source, entry in documents.items()
-                ]
-            return [Sign(store, recipe.sign, {"documents": entry}, source) for source, entry in documents.items()]
-        if name in ("tally", "repetition"):
-            documents = {stage.subject: Input.of(stage.ref) for stage in self.stages("extract")}
-            if name == "tally":
-                duplicates = self._inputs(duplicates="match")
-                return [
-                    Tally(store, recipe.repetition, {"documents": d, **duplicates}, s) for s, d in documents.items()
-                ]
-            tallies = {stage.subject: Input.of(stage.ref) for stage in self.stages("tally")}
-            return [
-                Repetition(store, recipe.repetition, {"documents": d, "tally": tallies[s]}, s)
-                for s, d in documents.items()
-            ]
-        if name == "overlap":
-            sets = recipe.decontaminate.sets
-            documents = {stage.subject: Input.of(stage.ref) for stage in self.stages("extract")} if sets else {}
-            return [Overlap(store, recipe.decontaminate, {"documents": d}, source) for source, d in documents.items()]
-        if name == "decontaminate" and not recipe.decontaminate.sets:
-            return []
+            return [self._extract(source) for source in self.recipe.sources]
         if name == "quality":
-            examples = {*recipe.quality.positive, *recipe.quality.negative}
-            inputs = {
-                f"documents/{stage.subject}": Input.of(stage.ref)
-                for stage in self.stages("extract")
-                if stage.subject in examples
-            }
-            return [self._kept(TrainQuality(store, recipe.quality, inputs))] if examples else []
+            return self._quality()
+        if name in ("overlap", "decontaminate") and not self.recipe.decontaminate.sets:
+            return []
+        if name in SOURCE_STAGES:
+            return self._of_sources(name)
+        return [self._of_corpus(name)]
+
+    def _of_sources(self, name: str) -> list[Stage]:
+        """A stage of every source over its documents."""
+        recipe, kind = self.recipe, SOURCE_STAGES[name]
+        settings = {
+            "annotate": recipe.annotate,
+            "sign": recipe.sign,
+            "tally": recipe.repetition,
+            "repetition": recipe.repetition,
+            "overlap": recipe.decontaminate,
+        }[name]
+        shared = {"annotate": {"quality": "quality"}, "tally": {"duplicates": "match"}}.get(name, {})
+        inputs = self._inputs(**shared)
+        tallies = {stage.subject: Input.of(stage.ref) for stage in self.stages("tally")} if name == "repetition" else {}
+        found: list[Stage] = []
+        for documents in self.stages("extract"):
+            source = documents.subject
+            own = {"tally": tallies[source]} if source in tallies else {}
+            found.append(kind(self.store, settings, {"documents": Input.of(documents.ref), **inputs, **own}, source))
+        return found
+
+    def _quality(self) -> list[Stage]:
+        recipe = self.recipe
+        examples = {*recipe.quality.positive, *recipe.quality.negative}
+        documents = [stage for stage in self.stages("extract") if stage.subject in examples]
+        inputs = {f"documents/{stage.subject}": Input.of(stage.ref) for stage in documents}
+        return [self._kept(TrainQuality(self.store, recipe.quality, inputs))] if examples else []
+
+    def _of_corpus(self, name: str) -> Stage:
+        """A stage of the whole corpus."""
+        recipe, store, inputs = self.recipe, self.store, self._inputs
+        measured = {"documents": "extract", "signals": "annotate", "repetition": "repetition"}
         builders: dict[str, Callable[[], Stage]] = {
-            "band": lambda: Band(store, recipe.band_settings(), self._inputs(signatures="sign")),
+            "band": lambda: Band(store, recipe.band_settings(), inputs(signatures="sign")),
             "match": lambda: Match(store, recipe.match_settings(), self._match_inputs()),
             "decontaminate": lambda: Decontaminate(
-                store,
-                recipe.decontaminate,
-                self._inputs(documents="extract", overlaps="overlap", duplicates="match"),
+                store, recipe.decontaminate, inputs(documents="extract", overlaps="overlap", duplicates="match")
             ),
-            "elect": lambda: Elect(
-                store,
-                recipe.select_settings(),
-                self._inputs(documents="extract", signals="annotate", repetition="repetition", duplicates="match"),
-            ),
+            "elect": lambda: Elect(store, recipe.select_settings(), inputs(**measured, duplicates="match")),
             "select": lambda: Select(
-                store,
-                recipe.select_settings(),
-                self._inputs(
-                    documents="extract",
-                    signals="annotate",
-                    repetition="repetition",
-                    elections="elect",
-                    contamination="decontaminate",
-                ),
+                store, recipe.select_settings(), inputs(**measured, elections="elect", contamination="decontaminate")
             ),
-            "tokenizer": lambda: self._kept(TrainTokenizer(store, recipe.tokenizer, self._inputs(corpus="select"))),
-            "pack": lambda: Pack(store, recipe.pack, self._inputs(corpus="select", tokenizer="tokenizer")),
+            "tokenizer": lambda: self._kept(TrainTokenizer(store, recipe.tokenizer, inputs(corpus="select"))),
+            "pack": lambda: Pack(store, recipe.pack, inputs(corpus="select", tokenizer="tokenizer")),
             "pretrain": lambda: Pretrain(
-                store, recipe.pretrain_settings(), self._inputs(tokens="pack", tokenizer="tokenizer")
+                store, recipe.pretrain_settings(), inputs(tokens="pack", tokenizer="tokenizer")
             ),
             "evaluate": lambda: Evaluate(
                 store,
                 recipe.evaluate,
-                self._inputs(corpus="select", tokenizer="tokenizer", tokens="pack", checkpoint="pretrain"),
+                inputs(corpus="select", tokenizer="tokenizer", tokens="pack", checkpoint="pretrain"),
             ),
         }
-        return [builders[name]()]
+        return builders[name]()
 
     def _match_inputs(self) -> dict[str, Input]:
         quality = self._inputs(signals="annotate") if self.stages("quality") else {}
