@@ -157,7 +157,7 @@ def print_removal(wish: Removal, console: Console) -> None:
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("affected", "artifact", "part", "documents", "tokens", "first step", "steps"):
-        table.add_column(name, justify="left" if name in ("affected", "artifact", "part") else "right")
+        table.add_column(name, justify="left" if name in ("affected", "artifact", "part") else "right", overflow="fold")
     for effect in wish.effects:
         numbers = (effect.documents, effect.tokens, effect.first_step, effect.steps)
         cells = ["" if number is None else f"{number:,}" for number in numbers]

@@ -153,6 +153,28 @@ def test_a_forgotten_survivor_is_followed_by_the_next_of_its_cluster(tmp_path: P
     assert kept() == ["http://x.example/0"]
 
 
+def test_a_survivor_in_another_source_is_elected_though_nothing_of_that_source_changed(tmp_path: Path) -> None:
+    body = " ".join(f"word{n} of a text that is long enough to be kept" for n in range(40))
+    recipe = tmp_path / "recipe.toml"
+    text = f'name = "r"\nstore = "{tmp_path}/store"\n'
+    for source, ending in (("a", " and more"), ("b", "")):
+        (tmp_path / f"{source}.jsonl").write_text(
+            json.dumps({"text": body + ending, "url": f"http://{source}.example/"})
+        )
+        text += f'[sources.{source}.jsonl]\nfiles = ["{tmp_path}/{source}.jsonl"]\n'
+    recipe.write_text(text)
+
+    def kept() -> list[str]:
+        mill = Mill(load_recipe(str(recipe)))
+        for name in STAGES[1 : STAGES.index("select") + 1]:
+            mill.make(name)
+        return [row["url"] for row in rows(mill.store, "FROM corpus ORDER BY url")]
+
+    assert kept() == ["http://a.example/"]
+    forget(Mill(load_recipe(str(recipe))), "domain", "a.example", "asked", retrain=False)
+    assert kept() == ["http://b.example/"]
+
+
 def test_forgetting_afterwards_gives_the_bytes_of_forgetting_before(copied: Run, tmp_path: Path) -> None:
     domain = f"127.0.0.1:{copied.ports[0]}"
     (page,) = rows(

@@ -17,6 +17,7 @@ from tasks.signals.measure import buffers
 from tasks.stage import Made, Report, Stage, StageSettings
 from warehouse import schemas
 from warehouse.artifact import Counts, PartWriter, file_of, load, read_tables
+from warehouse.store import Store
 
 
 class DecontaminateSettings(StageSettings):
@@ -33,6 +34,12 @@ class DecontaminateSettings(StageSettings):
     cut: CutSettings = Field(CutSettings(), description="what goes with contaminated text")
 
 
+def sought(store: Store, settings: DecontaminateSettings) -> dict[str, Any]:
+    """What the n-grams that are looked for depend on."""
+    sets = {name: identity(store, one) for name, one in settings.sets.items()}
+    return {"sets": sets, "words": settings.words, "report_words": settings.report_words}
+
+
 class Overlap(Stage):
     """Where a source's documents hold n-grams of the evaluation sets. Inputs: ``documents``."""
 
@@ -42,8 +49,7 @@ class Overlap(Stage):
 
     @property
     def identity(self) -> dict[str, Any]:
-        sets = {name: identity(self.store, one) for name, one in self.settings.sets.items()}
-        return {"sets": sets, "words": self.settings.words, "report_words": self.settings.report_words}
+        return sought(self.store, self.settings)
 
     def plan(self) -> Sequence[str]:
         return [part.part for part in load(self.store, self.inputs["documents"].ref).parts]

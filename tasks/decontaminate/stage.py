@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.decontaminate.grams import grams_of, normalised
-from tasks.decontaminate.overlap import DecontaminateSettings
-from tasks.decontaminate.sets import identity, pieces
+from tasks.decontaminate.overlap import DecontaminateSettings, sought
+from tasks.decontaminate.sets import pieces
 from tasks.signals.measure import buffers
 from tasks.stage import Made, Report, Stage
 from warehouse import schemas
@@ -41,8 +41,7 @@ class Decontaminate(Stage):
 
     @property
     def identity(self) -> dict[str, Any]:
-        sets = {name: identity(self.store, one) for name, one in self.settings.sets.items()}
-        return {"sets": sets, "words": self.settings.words, "report_words": self.settings.report_words, "most_documents": self.settings.most_documents}  # fmt: skip
+        return {**sought(self.store, self.settings), "most_documents": self.settings.most_documents}
 
     def plan(self) -> Sequence[str]:
         return [PART]
