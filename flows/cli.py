@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from flows import ask
+from flows import ask, networks
 from flows.options import DEFAULT, Config, Overrides, Verbose, console, recipe_of
 from warehouse.errors import GristmillError, SettingError
 
@@ -25,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(ask.app)
+app.add_typer(networks.app)
 
 
 def _run_flow(
@@ -190,23 +191,6 @@ def forget(
     print_removal(wish, console)
     if purge:
         console.print(purge_archives(mill.store, wish))
-
-
-@app.command()
-def generate(
-    prompt: Annotated[str, typer.Option(help="text to continue")],
-    config: Config = DEFAULT,
-    overrides: Overrides = [],
-    tokens: Annotated[int, typer.Option(help="tokens to write at most", min=1)] = 200,
-    temperature: Annotated[float, typer.Option(help="0 for the likeliest text", min=0)] = 0.8,
-    top_k: Annotated[int, typer.Option(help="likeliest tokens to draw from, 0 for all", min=0)] = 50,
-    seed: Annotated[int, typer.Option(help="the same seed writes the same text")] = 1,
-) -> None:
-    """Continues a text with the newest model of a recipe."""
-    from flows.mill import Mill
-    from flows.writing import write
-
-    sys.stdout.write(write(Mill(recipe_of(config, overrides)), prompt, tokens, temperature, top_k, seed) + "\n")
 
 
 @app.command()

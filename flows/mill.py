@@ -23,6 +23,7 @@ from tasks.extract.archive import ExtractArchive
 from tasks.extract.extraction import Extraction
 from tasks.extract.stage import Extract
 from tasks.extract.table import ExtractTable
+from tasks.interchange import ImportModel, imported_settings
 from tasks.pack import Pack
 from tasks.pretrain.stage import Pretrain
 from tasks.quality import TrainQuality
@@ -176,11 +177,9 @@ class Mill:
             "select": lambda: Select(
                 store, recipe.select_settings(), inputs(**measured, elections="elect", contamination="decontaminate")
             ),
-            "tokenizer": lambda: self._kept(TrainTokenizer(store, recipe.tokenizer, inputs(corpus="select"))),
+            "tokenizer": self._tokenizer,
             "pack": lambda: Pack(store, recipe.pack, inputs(corpus="select", tokenizer="tokenizer")),
-            "pretrain": lambda: Pretrain(
-                store, recipe.pretrain_settings(), inputs(tokens="pack", tokenizer="tokenizer")
-            ),
+            "pretrain": self._pretrain,
             "evaluate": lambda: Evaluate(
                 store,
                 recipe.evaluate,
@@ -188,6 +187,21 @@ class Mill:
             ),
         }
         return builders[name]()
+
+    def _tokenizer(self) -> Stage:
+        """The stage that learns a vocabulary, for which that of imported weights stands in."""
+        stage = TrainTokenizer(self.store, self.recipe.tokenizer, self._inputs(corpus="select"))
+        if self.recipe.pretrain.initial:
+            stage.kept = ImportModel(self.store, self.recipe.pretrain.initial).ref
+            return stage
+        return self._kept(stage)
+
+    def _pretrain(self) -> Stage:
+        settings, inputs = self.recipe.pretrain_settings(), self._inputs(tokens="pack", tokenizer="tokenizer")
+        if settings.initial:
+            inputs |= {"initial": Input.of(ImportModel(self.store, settings.initial).ref)}
+            settings = imported_settings(self.store, settings)
+        return Pretrain(self.store, settings, inputs)
 
     def _match_inputs(self) -> dict[str, Input]:
         quality = self._inputs(signals="annotate") if self.stages("quality") else {}

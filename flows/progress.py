@@ -74,6 +74,10 @@ class Terminal(Report):
                 self._said[stage.title] = time.monotonic()
                 self.console.print(f"  {stage.title}: {message}")
 
+    def note(self, stage: Stage, message: str) -> None:
+        with self._guard:
+            self.console.print(f"[yellow]![/yellow] {stage.title}: {message}", soft_wrap=True)
+
     def stage_ends(self, stage: Stage, manifest: Manifest, seconds: float, reused: bool) -> None:
         with self._guard:
             if stage.title in self._tasks:

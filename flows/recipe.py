@@ -22,7 +22,7 @@ from tasks.extract.table import TableSettings, TextSettings
 from tasks.facts import SelectSettings
 from tasks.pack import PackSettings
 from tasks.policy import Policy
-from tasks.pretrain.settings import PretrainSettings
+from tasks.pretrain.settings import ModelSettings, PretrainSettings, TrainingSettings, preset_of
 from tasks.quality import QualitySettings
 from tasks.repetition.stage import RepetitionSettings
 from tasks.signals.stage import AnnotateSettings
@@ -94,8 +94,19 @@ class Recipe(BaseModel):
     seed: int = Field(1, description="seed of the draws that policies make")
     tokenizer: TokenizerSettings = Field(default=TokenizerSettings(), description="corpus to vocabulary")
     pack: PackSettings = Field(default=PackSettings(), description="corpus to token arrays")
-    pretrain: PretrainSettings = Field(default=PretrainSettings(), description="token arrays to a model")
+    model: ModelSettings = Field(default=ModelSettings(), description="the network")
+    pretrain: TrainingSettings = Field(default=TrainingSettings(), description="token arrays to a trained network")
     evaluate: EvaluateSettings = Field(default=EvaluateSettings(), description="a model to scores")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _trained_as_published(cls, values: Any) -> Any:
+        """The training of the model's preset or depth where nothing else is said."""
+        if not isinstance(values, dict) or not isinstance(values.get("model"), dict):
+            return values
+        _, training = preset_of(values["model"])
+        given = values.get("pretrain", {})
+        return values | {"pretrain": training | given} if isinstance(given, dict) else values
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
@@ -151,8 +162,10 @@ class Recipe(BaseModel):
         return self.match.model_copy(update={"priority": priority, "shingle_words": self.sign.shingle_words})
 
     def pretrain_settings(self) -> PretrainSettings:
-        """The training settings with the sources' weights where no other mixture is given."""
-        return self.pretrain if self.pretrain.mixture else self.pretrain.model_copy(update={"mixture": self.weights})
+        """The training settings with the network, and the sources' weights where no other mixture is given."""
+        values = self.pretrain.model_dump() | {"mixture": self.pretrain.mixture or self.weights}
+        # A preset's name says nothing that the sizes do not.
+        return PretrainSettings(**values, model=self.model.model_copy(update={"preset": "", "depth": 0}))
 
 
 def config_path(config: str) -> Path:

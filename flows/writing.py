@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from flows.mill import Mill
-from models.generate import generate
+from models.generate import Sampling, generate
 from tasks.pretrain.stage import load_model
 from tasks.tokenizer import Codec
-from warehouse.artifact import complete
-from warehouse.errors import MissingArtifact
+from warehouse.artifact import Ref, complete
+from warehouse.errors import GristmillError, MissingArtifact
 
 
-def write(mill: Mill, prompt: str, tokens: int, temperature: float, top_k: int, seed: int) -> str:
+def write(mill: Mill, prompt: str, tokens: int, sampling: Sampling) -> str:
     """The prompt and its continuation. Raises MissingArtifact where the recipe has no trained model."""
+    training, vocabulary = trained(mill)
+    codec = Codec.load(mill.store, vocabulary)
+    model = load_model(mill.store, training, vocabulary)
+    if not model.arch.causal:
+        raise GristmillError(
+            f"the recipe {mill.recipe.name} trains a bidirectional model, which cannot continue a text"
+        )
+    tokens_in = [codec.end_of_text, *codec.encode(prompt)]
+    made = generate(model, tokens_in, tokens, sampling, stop=codec.end_of_text)
+    return prompt + codec.decode(made)
+
+
+def trained(mill: Mill) -> tuple[Ref, Ref]:
+    """The newest training run of a recipe and its tokenizer. Raises MissingArtifact where there is none."""
     (training,), (vocabulary,) = mill.stages("pretrain"), mill.stages("tokenizer")
     if complete(mill.store, training.ref) is None:
         raise MissingArtifact(
             f"the recipe {mill.recipe.name} has no trained model yet: run gristmill run, or gristmill pretrain"
         )
-    codec = Codec.load(mill.store, vocabulary.ref)
-    model = load_model(mill.store, training.ref, vocabulary.ref)
-    made = generate(
-        model, [codec.end_of_text, *codec.encode(prompt)], tokens, temperature, top_k, seed, stop=codec.end_of_text
-    )
-    return prompt + codec.decode(made)
+    return training.ref, vocabulary.ref

@@ -1,57 +1,124 @@
-"""Sampling from a decoder, reproducible by seed."""
+"""Continuing a text: greedy, by temperature, top-k and nucleus, or by beam search; reproducible by seed."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from models.transformer import Decoder
+from models.transformer import Cache, Transformer
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen.
+
+    ``temperature`` 0 is greedy. ``top_k`` keeps so many of the likeliest tokens, 0 all; ``top_p`` the fewest whose
+    probabilities reach it (Holtzman et al. 2020), 1 all; both may be given. ``beams`` above 1 searches instead of
+    sampling, and ranks by log probability / length ^ ``length_penalty`` (GPT-3: 4 beams, 0.6, Wu et al. 2016).
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    beams: int = 1
+    length_penalty: float = 0.6
+    seed: int = 0
 
 
 @torch.inference_mode()
 def generate(
-    model: Decoder,
-    prompt: list[int],
-    length: int,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    seed: int = 0,
-    stop: int | None = None,
+    model: Transformer, prompt: list[int], length: int, sampling: Sampling | None = None, stop: int | None = None
 ) -> list[int]:
-    """Up to ``length`` tokens that follow ``prompt``; ``temperature`` 0 is greedy, ``top_k`` 0 is no cut.
+    """Up to ``length`` tokens that follow ``prompt``, ending before ``stop``.
 
-    Past the context length the window moves on by half.
+    Past the context length the window moves on by half. Raises ValueError for a model that is not causal.
     """
+    if not model.arch.causal:
+        raise ValueError("a bidirectional model cannot continue a text")
     model.eval()
-    draw = torch.Generator().manual_seed(seed)
-    tokens, made = list(prompt), 0
-    logits, cache = _start(model, tokens)
-    while made < length:
-        token = _choose(logits, temperature, top_k, draw)
+    sampling = sampling or Sampling()
+    if sampling.beams > 1:
+        return _beam_search(model, prompt, length, sampling, stop)
+    draw = torch.Generator().manual_seed(sampling.seed)
+    tokens = list(prompt)
+    window = _Window(model, [tokens])
+    for _ in range(length):
+        token = choose(window.log_probabilities[0], sampling, draw)
         if token == stop:
             break
         tokens.append(token)
-        made += 1
-        if cache[0][0].shape[2] < model.arch.context:
-            states, cache = model.hidden(torch.tensor([[token]]), cache)
-            logits = _logits(model, states)
-        else:
-            logits, cache = _start(model, tokens[-model.arch.context // 2 :])
+        window.extend([tokens])
     return tokens[len(prompt) :]
 
 
-def _start(model: Decoder, tokens: list[int]) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-    states, cache = model.hidden(torch.tensor([tokens[-model.arch.context :]]))
-    return _logits(model, states), cache
+def choose(log_probabilities: Tensor, sampling: Sampling, draw: torch.Generator) -> int:
+    """One token of a (vocabulary,) row."""
+    if sampling.temperature == 0:
+        return int(log_probabilities.argmax())
+    scores = log_probabilities / sampling.temperature
+    if sampling.top_k:
+        least = scores.topk(min(sampling.top_k, len(scores))).values[-1]
+        scores = scores.masked_fill(scores < least, -torch.inf)
+    if sampling.top_p < 1:
+        ordered, places = torch.softmax(scores, 0).sort(descending=True, stable=True)
+        beyond = ordered.cumsum(0) - ordered >= sampling.top_p  # the token that reaches it is kept
+        scores = scores.index_fill(0, places[beyond], -torch.inf)
+    return int(torch.multinomial(torch.softmax(scores, 0), 1, generator=draw))
 
 
-def _logits(model: Decoder, states: Tensor) -> Tensor:
-    return torch.nn.functional.linear(states[0, -1], model.tokens.weight).float()
+class _Window:
+    """The last tokens of some sequences of equal length, with their keys and values."""
+
+    def __init__(self, model: Transformer, rows: list[list[int]]) -> None:
+        self.model = model
+        self.device = model.tokens.weight.device
+        self._read([row[-model.arch.context :] for row in rows])
+
+    def _read(self, rows: list[list[int]], cache: Cache | None = None) -> None:
+        states, self.cache = self.model.hidden(torch.tensor(rows, device=self.device), cache)
+        logits = F.linear(states[:, -1], self.model.tokens.weight).float()
+        self.log_probabilities = torch.log_softmax(logits, -1).cpu()
+
+    def extend(self, rows: list[list[int]]) -> None:
+        """Moves on to sequences that are one token longer."""
+        if self.cache[0][0].shape[2] < self.model.arch.context:
+            self._read([row[-1:] for row in rows], self.cache)
+        else:
+            self._read([row[-max(1, self.model.arch.context // 2) :] for row in rows])
+
+    def reorder(self, origins: list[int]) -> None:
+        """Lets row i go on from what row ``origins[i]`` was."""
+        chosen = torch.tensor(origins, device=self.device)
+        self.cache = [(k[chosen], v[chosen]) for k, v in self.cache]
 
 
-def _choose(logits: Tensor, temperature: float, top_k: int, draw: torch.Generator) -> int:
-    if temperature == 0:
-        return int(logits.argmax())
-    if top_k:
-        logits = logits.masked_fill(logits < logits.topk(min(top_k, len(logits))).values[-1], -torch.inf)
-    return int(torch.multinomial(torch.softmax(logits / temperature, 0), 1, generator=draw))
+def _beam_search(model: Transformer, prompt: list[int], length: int, sampling: Sampling, stop: int | None) -> list[int]:
+    beams = [(0.0, list(prompt))]
+    window = _Window(model, [prompt])
+    ended: list[tuple[float, list[int]]] = []
+    for _ in range(length):
+        scores = window.log_probabilities + torch.tensor([score for score, _ in beams])[:, None]
+        best, places = scores.flatten().topk(min(2 * sampling.beams, scores.numel()))
+        going: list[tuple[float, list[int], int]] = []
+        for score, place in zip(best.tolist(), places.tolist(), strict=True):
+            origin, token = divmod(place, scores.shape[1])
+            made = beams[origin][1]
+            if token == stop:
+                ended.append((_normalised(score, len(made) + 1 - len(prompt), sampling), made))
+            elif len(going) < sampling.beams:
+                going.append((score, [*made, token], origin))
+        if len(ended) >= sampling.beams or not going:
+            break
+        beams = [(score, made) for score, made, _ in going]
+        window.reorder([origin for _, _, origin in going])
+        window.extend([made for _, made in beams])
+    else:
+        ended += [(_normalised(score, length, sampling), made) for score, made in beams]
+    return max(ended, key=lambda found: found[0])[1][len(prompt) :]
+
+
+def _normalised(score: float, length: int, sampling: Sampling) -> float:
+    return score / float(length**sampling.length_penalty)

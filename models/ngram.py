@@ -7,10 +7,14 @@ Counts live in sorted arrays, so that millions of tokens take seconds.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
-from models.score import Scored, Tokens
+from models.bert import MaskedBatch
+from models.score import MaskedScores, Scored, Tokens
 
 Ids = npt.NDArray[np.int64]
 
@@ -120,3 +124,16 @@ class NGram:
             probability, best = self.probabilities(tokens)
             out.append(Scored(np.log(probability), best == tokens[1:]))
         return out
+
+
+def unigram_on_hidden(stream: Tokens, vocabulary: int, batches: Iterable[tuple[Tensor, ...]]) -> MaskedScores:
+    """Add-one counts of the training tokens as guesses for hidden tokens: what needs no context."""
+    counts = np.bincount(stream, minlength=vocabulary) + 1
+    nats, first = -np.log(counts / counts.sum()), int(counts.argmax())
+    sums: list[tuple[npt.NDArray[np.float64], ...]] = []
+    for raw in batches:
+        batch = MaskedBatch(*raw)
+        targets, weights = batch.targets.numpy(), batch.weights.double().numpy()
+        scores = ((nats[targets] * weights).sum(1), ((targets == first) * weights).sum(1), weights.sum(1))
+        sums.append((*scores, np.zeros(len(targets))))
+    return MaskedScores(*(np.concatenate(column) for column in zip(*sums, strict=True)))

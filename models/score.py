@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from models.transformer import Decoder, has_bf16
+from models.bert import Bert, MaskedBatch
+from models.transformer import Transformer, has_bf16
 
 Tokens = npt.NDArray[np.int64]
 Nats = npt.NDArray[np.float64]
@@ -28,6 +31,33 @@ class LanguageModel(Protocol):
         """Scores every token of each document but the first, which is only context."""
 
 
+class MaskedScores(NamedTuple):
+    """A row a sequence: nats and right guesses summed over its hidden tokens, how many those are, and the label right."""
+
+    nats: Nats
+    right: Nats
+    hidden: Nats
+    label_right: Nats
+
+
+@torch.inference_mode()
+def score_masked(model: Bert, batches: Iterable[tuple[Tensor, ...]]) -> MaskedScores:
+    """How well hidden tokens are guessed."""
+    device = model.eval().tokens.weight.device
+    columns: list[list[Tensor]] = [[], [], [], []]
+    for raw in batches:
+        batch = MaskedBatch(*(tensor.to(device) for tensor in raw))
+        hidden = model.hidden(batch.ids, types=batch.types)[0]
+        logits = model.masked_logits(hidden, batch).float()
+        nats = -torch.log_softmax(logits, -1).gather(-1, batch.targets[..., None])[..., 0]
+        right = (logits.argmax(-1) == batch.targets).float()
+        label = (model.follows(hidden).argmax(-1) == batch.not_next).float()
+        sums = [(value * batch.weights).sum(1) for value in (nats, right, torch.ones_like(right))]
+        for column, value in zip(columns, [*sums, label], strict=True):
+            column.append(value.double().cpu())
+    return MaskedScores(*(torch.cat(column).numpy() for column in columns))
+
+
 class Network:
     """A decoder as a language model: long documents in windows of the context length, moved by half of it.
 
@@ -35,7 +65,7 @@ class Network:
     context before it.
     """
 
-    def __init__(self, model: Decoder, batch: int = 16) -> None:
+    def __init__(self, model: Transformer, batch: int = 16) -> None:
         self.model, self.batch = model.eval(), batch
         self.device = next(model.parameters()).device
 

@@ -1,42 +1,25 @@
-"""A GPT-2-shaped decoder (Radford et al. 2019, section 2.3), readable top to bottom.
+"""One transformer for GPT-1, GPT-2, GPT-3 and BERT, readable top to bottom.
 
-Pre-LN blocks, learned positions, GELU in its tanh form, a final LayerNorm, the output tied to the embedding.
-Weights are drawn from N(0, 0.02), positions from N(0, 0.01), and the projections that write into the residual
-stream are scaled by 1/sqrt(N), N the number of residual layers (two a block).
+Learned positions, GELU, biases everywhere, the output tied to the embedding; what differs is in ``Architecture``.
+Weights are drawn from N(0, 0.02); GPT-2 draws positions from N(0, 0.01) and scales the projections that write into
+the residual stream by 1/sqrt(N), N the number of residual layers (two a block); BERT truncates the normal.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-WEIGHT_STD, POSITION_STD, LAYER_NORM_EPS = 0.02, 0.01, 1e-5  # Radford et al. 2019 and the released code
+from models.architecture import MLP_RATIO, Architecture
+from models.attention import attend
+from models.loss import cross_entropy
+
+WEIGHT_STD, POSITION_STD = 0.02, 0.01  # Radford et al. 2018, 2019 and the released code
 Cache = list[tuple[Tensor, Tensor]]
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """The shape of a decoder."""
-
-    vocabulary: int
-    context: int = 256
-    layers: int = 4
-    heads: int = 4
-    width: int = 256
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -47,81 +30,100 @@ def has_bf16(device: torch.device) -> bool:
 
 
 class Attention(nn.Module):
-    """Causal multi-head self-attention."""
+    """Multi-head self-attention."""
 
-    def __init__(self, arch: Architecture) -> None:
+    def __init__(self, arch: Architecture, layer: int) -> None:
         super().__init__()
-        self.heads, self.dropout = arch.heads, arch.dropout
-        self.qkv = nn.Linear(arch.width, 3 * arch.width)
-        self.out = nn.Linear(arch.width, arch.width)
+        self.heads, self.causal, self.band = arch.heads, arch.causal, arch.band_of(layer)
+        self.dropout = arch.attention_dropout
+        self.qkv = nn.Linear(arch.width, 3 * arch.inner_width)
+        self.out = nn.Linear(arch.inner_width, arch.width)
 
     def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """``x`` is (batch, time, width); ``past`` holds keys and values of earlier positions."""
-        batch, time, width = x.shape
-        q, k, v = (part.view(batch, time, self.heads, -1).transpose(1, 2) for part in self.qkv(x).split(width, dim=2))
+        batch, time, _ = x.shape
+        q, k, v = self.qkv(x).view(batch, time, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         if past is not None:
             k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
-        # With a past only single positions are asked for, and those see everything.
-        y = F.scaled_dot_product_attention(
-            q, k, v, is_causal=past is None, dropout_p=self.dropout if self.training else 0.0
-        )
-        return self.out(y.transpose(1, 2).reshape(batch, time, width)), (k, v)
+        y = attend(q, k, v, self.causal, self.band, self.dropout if self.training else 0.0)
+        return self.out(y.transpose(1, 2).reshape(batch, time, -1)), (k, v)
 
 
 class Block(nn.Module):
     """Attention, then a two-layer perceptron four times as wide, each added to the residual stream."""
 
-    def __init__(self, arch: Architecture) -> None:
+    def __init__(self, arch: Architecture, layer: int) -> None:
         super().__init__()
-        self.ln_1 = nn.LayerNorm(arch.width, eps=LAYER_NORM_EPS)
-        self.attention = Attention(arch)
-        self.ln_2 = nn.LayerNorm(arch.width, eps=LAYER_NORM_EPS)
-        self.up = nn.Linear(arch.width, 4 * arch.width)
-        self.down = nn.Linear(4 * arch.width, arch.width)
+        self.pre_norm = arch.norm == "pre"
+        self.gelu = "tanh" if arch.activation == "gelu_tanh" else "none"
+        self.ln_1 = nn.LayerNorm(arch.width, eps=arch.norm_eps)
+        self.attention = Attention(arch, layer)
+        self.ln_2 = nn.LayerNorm(arch.width, eps=arch.norm_eps)
+        self.up = nn.Linear(arch.width, MLP_RATIO * arch.width)
+        self.down = nn.Linear(MLP_RATIO * arch.width, arch.width)
         self.dropout = nn.Dropout(arch.dropout)
 
-    def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """(batch, time, width) to the same."""
-        attended, present = self.attention(self.ln_1(x), past)
+        attended, present = self.attention(self.ln_1(x) if self.pre_norm else x, past)
         x = x + self.dropout(attended)
-        return x + self.dropout(self.down(F.gelu(self.up(self.ln_2(x)), approximate="tanh"))), present
+        if self.pre_norm:
+            return x + self.dropout(self.mlp(self.ln_2(x))), present
+        x = self.ln_1(x)
+        return self.ln_2(x + self.dropout(self.mlp(x))), present
+
+    def mlp(self, x: Tensor) -> Tensor:
+        """The perceptron."""
+        hidden: Tensor = self.down(F.gelu(self.up(x), approximate=self.gelu))
+        return hidden
 
 
-class Decoder(nn.Module):
+class Transformer(nn.Module):
     """The language model: token ids (batch, time) to logits (batch, time, vocabulary)."""
 
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
         self.arch = arch
+        self.recompute = False  # activations of blocks anew in the backward pass, instead of kept
         self.tokens = nn.Embedding(arch.vocabulary, arch.width)
         self.positions = nn.Embedding(arch.context, arch.width)
-        self.blocks = nn.ModuleList(Block(arch) for _ in range(arch.layers))
-        self.ln_final = nn.LayerNorm(arch.width, eps=LAYER_NORM_EPS)
+        self.token_types = nn.Embedding(arch.token_types, arch.width) if arch.token_types else None
+        self.ln_embedding = nn.LayerNorm(arch.width, eps=arch.norm_eps) if arch.embedding_norm else nn.Identity()
+        self.blocks = nn.ModuleList(Block(arch, layer) for layer in range(arch.layers))
+        self.ln_final = nn.LayerNorm(arch.width, eps=arch.norm_eps) if arch.norm == "pre" else nn.Identity()
         self.dropout = nn.Dropout(arch.dropout)
 
-    def initialise(self, seed: int) -> Decoder:
+    def initialise(self, seed: int) -> Transformer:
         """Draws the weights: the same for the same seed, whatever ran before."""
         draw = torch.Generator().manual_seed(seed)
+        kind = self.arch.initialisation
         residual_std = WEIGHT_STD / math.sqrt(2 * self.arch.layers)
         for name, parameter in sorted(self.named_parameters()):
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
-            elif ".ln_" in name or name.startswith("ln_"):
+            elif "ln_" in name:
                 nn.init.ones_(parameter)
+            elif kind == "bert":
+                nn.init.trunc_normal_(parameter, std=WEIGHT_STD, a=-2 * WEIGHT_STD, b=2 * WEIGHT_STD, generator=draw)
             else:
                 residual = name.endswith(("attention.out.weight", "down.weight"))
-                std = residual_std if residual else POSITION_STD if name.startswith("positions") else WEIGHT_STD
-                nn.init.normal_(parameter, std=std, generator=draw)
+                scaled = residual_std if residual else POSITION_STD if name.startswith("positions") else WEIGHT_STD
+                nn.init.normal_(parameter, std=scaled if kind == "gpt2" else WEIGHT_STD, generator=draw)
         return self
 
-    def hidden(self, ids: Tensor, cache: Cache | None = None) -> tuple[Tensor, Cache]:
+    def hidden(self, ids: Tensor, cache: Cache | None = None, types: Tensor | None = None) -> tuple[Tensor, Cache]:
         """The final hidden states, and the keys and values by which a later call continues."""
         start = cache[0][0].shape[2] if cache else 0
-        positions = torch.arange(start, start + ids.shape[1], device=ids.device)
-        x = self.dropout(self.tokens(ids) + self.positions(positions))
+        x = self.tokens(ids) + self.positions.weight[start : start + ids.shape[1]]
+        if self.token_types is not None:
+            x = x + self.token_types(torch.zeros_like(ids) if types is None else types)
+        x = self.dropout(self.ln_embedding(x))
         grown: Cache = []
         for index, block in enumerate(self.blocks):
-            x, present = block(x, cache[index] if cache else None)
+            if self.recompute and self.training:
+                x, present = checkpoint(block, x, use_reentrant=False)
+            else:
+                x, present = block(x, cache[index] if cache else None)
             grown.append(present)
         return self.ln_final(x), grown
 
@@ -129,10 +131,15 @@ class Decoder(nn.Module):
         """Logits of the next token at every position."""
         return F.linear(self.hidden(ids)[0], self.tokens.weight)
 
-    def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy in nats a token."""
-        logits = self(ids)
-        return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+    def loss(self, *batch: Tensor) -> Tensor:
+        """Mean cross-entropy in nats of (ids, targets), (batch, time) each; the logits exist in chunks only."""
+        ids, targets = batch
+        weights = torch.full((targets.numel(),), 1 / targets.numel(), device=ids.device)
+        return cross_entropy(self.hidden(ids)[0].flatten(0, 1), self.tokens.weight, targets.flatten(), weights)
+
+    def figures(self, *batch: Tensor) -> dict[str, Tensor]:
+        """What is reported of held-out text: the mean nats of a token."""
+        return {"validation_loss": self.loss(*batch)}
 
     def parameter_count(self) -> int:
         """Parameters, the tied embedding counted once."""

@@ -10,6 +10,7 @@ import duckdb
 import jinja2
 
 from tasks import charts
+from tasks.pretrain.settings import PretrainSettings
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 HISTOGRAMS = (
@@ -50,17 +51,19 @@ class _Page:
 
     def _statistic(self, name: str) -> int:
         """A figure of the training run, from its settings and parts."""
-        query = {
-            "parameters": "SELECT (sum(bytes) // 4)::BIGINT FROM parts WHERE stage = 'pretrain' AND path LIKE '%model.safetensors'",
-            "tokens_seen": "SELECT (settings->>'steps')::BIGINT * (settings->>'batch')::BIGINT * (settings->>'context')::BIGINT "
-            "FROM artifacts WHERE stage = 'pretrain'",
-        }[name]
-        return int(self.one(query) or 0)
+        if name == "parameters":
+            weights = "stage = 'pretrain' AND path LIKE '%checkpoint/model.safetensors'"
+            return int(self.one(f"SELECT (sum(bytes) // 4)::BIGINT FROM parts WHERE {weights}") or 0)
+        settings = self.one("SELECT settings FROM artifacts WHERE stage = 'pretrain'")
+        if settings is None:
+            return 0
+        training = PretrainSettings.model_validate_json(settings)
+        return training.tokens_after(training.last_step)
 
     def scores(self) -> list[dict[str, Any]]:
         found = self.rows(
             "SELECT *, run NOT LIKE 'baseline-%' AS ours FROM evaluations ORDER BY task, metric, "
-            "CASE WHEN metric IN ('accuracy', 'next-token accuracy') THEN -value ELSE value END"
+            "CASE WHEN metric LIKE '%accuracy' THEN -value ELSE value END"
         )
         return [
             {
@@ -77,16 +80,17 @@ class _Page:
         ]
 
     def bits(self) -> tuple[str, str]:
-        """The picture of bits a byte, and the verdict in words."""
+        """The picture of bits a byte, or of bits a hidden token, and the verdict in words."""
+        unit = "bits a hidden token" if self._masked else "bits a byte"
         found = self.rows(
-            "SELECT run, value, stderr FROM evaluations WHERE task = 'held-out text' AND metric = 'bits a byte' ORDER BY value"
+            f"SELECT run, value, stderr FROM evaluations WHERE metric = '{unit}' AND task NOT LIKE '%,%' ORDER BY value"
         )
         values = {NAMES.get(row["run"], "this model"): row["value"] for row in found}
         names = [NAMES.get(row["run"], "this model") for row in found]
         picture = charts.bars(
             names,
             [row["value"] for row in found],
-            "bits a byte",
+            unit,
             [f"{row['value']:.3f}" for row in found],
             [0.0 if math.isnan(row["stderr"]) else row["stderr"] for row in found],
             [name == "this model" for name in names],
@@ -96,7 +100,12 @@ class _Page:
             f"{abs(other - ours):.3f} {'fewer' if ours < other else 'more'} than the {name} ({other:.3f})"
             for name, other in values.items()
         ]
-        return picture, f"The model needs {ours:.3f} bits a byte of held-out text: {', '.join(words)}."
+        return picture, f"The model needs {ours:.3f} {unit} of held-out text: {', '.join(words)}."
+
+    @property
+    def _masked(self) -> bool:
+        """Whether the model fills gaps instead of writing on."""
+        return bool(self.one("SELECT count(*) FROM evaluations WHERE metric = 'bits a hidden token'"))
 
     def loss(self) -> str:
         run = self.one("SELECT max(run) FROM evaluations WHERE run NOT LIKE 'baseline-%'")
@@ -112,7 +121,8 @@ class _Page:
         levels = {
             NAMES[row["run"]]: math.log(row["value"])
             for row in self.rows(
-                "SELECT run, value FROM evaluations WHERE task = 'held-out text' AND metric = 'perplexity a token' AND run LIKE 'baseline-%'"
+                "SELECT run, value FROM evaluations WHERE task IN ('held-out text', 'hidden tokens') "
+                "AND metric = 'perplexity a token' AND run LIKE 'baseline-%'"
             )
         }
         return charts.curves(lines, levels, "step", "nats a token")

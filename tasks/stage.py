@@ -161,6 +161,9 @@ class Report:
     def progress(self, stage: Stage, done: float, total: float, message: str) -> None:
         """A long part is so far."""
 
+    def note(self, stage: Stage, message: str) -> None:
+        """Something happened that whoever watches should know of, though the stage goes on."""
+
     def stage_ends(self, stage: Stage, manifest: Manifest, seconds: float, reused: bool) -> None:
         """The artifact exists."""
 

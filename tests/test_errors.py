@@ -30,7 +30,7 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         ("sources.works.crawl.seed=1", ("the nearest is sources.works.crawl.seeds",)),
         ("nonsense=1", ("there is no setting nonsense",)),
         ("pretrain.steps=soon", ("pretrain.steps", "'soon'")),
-        ("pretrain.heads=3", ("width 32 is not a multiple of heads 3",)),
+        ("model.heads=3", ("width 32 is not a multiple of heads 3",)),
         ("policies.books.rules.0.signal=gopher_words", ("the nearest is gopher_word_count",)),
         ("sources.works.policy=book", ("sources.works.policy is book", "the nearest is books")),
         ("sign.bands=99", ("bands x rows is 792",)),

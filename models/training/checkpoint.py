@@ -1,8 +1,8 @@
 """Training state on disk: atomic to write, verified to read, equal to the bit after a reload.
 
-A checkpoint is one safetensors file (parameters and optimiser state) and a JSON beside it, written last, that
-names the step and the file's SHA-256. There is no other state: data order and random draws are functions of
-the step.
+A checkpoint is one safetensors file (parameters, optimiser state and the record of recent losses) and a JSON beside
+it, written last, that names the step and the file's SHA-256. There is no other state: data order and random draws
+are functions of the step.
 """
 
 from __future__ import annotations
@@ -10,45 +10,125 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+GUARD = "guard.statistics"
+KINDS = {torch.float32: "F32", torch.float64: "F64", torch.bfloat16: "BF16", torch.float16: "F16", torch.int64: "I64"}
+WRITE_BYTES = 1 << 22
 
 
 class ForeignCheckpoint(Exception):
     """A checkpoint belongs to another run: other data, tokenizer or settings."""
 
 
-def state_tensors(model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """All tensors of the training state by name."""
+def state_tensors(model: nn.Module, optimizers: list[torch.optim.Optimizer], guard: Tensor) -> dict[str, Tensor]:
+    """All tensors of the training state by name, whole even where ranks hold slices of them (a collective then)."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     tensors = {f"model.{name}": parameter.detach() for name, parameter in model.named_parameters()}
     for optimizer in optimizers:
         for parameter, state in optimizer.state.items():
             tensors |= {f"optimizer.{kind}.{names[parameter]}": torch.as_tensor(value) for kind, value in state.items()}
-    return {name: tensor.contiguous().cpu() for name, tensor in sorted(tensors.items())}
+    whole = {name: value.full_tensor() if isinstance(value, DTensor) else value for name, value in tensors.items()}
+    return {name: value.contiguous() for name, value in sorted((whole | {GUARD: guard}).items())}
 
 
-def save(
-    folder: Path, step: int, run: str, model: nn.Module, optimizers: list[torch.optim.Optimizer], keep: int
-) -> Path:
-    """Writes the state after ``step`` and drops all but the newest ``keep`` checkpoints."""
-    folder.mkdir(parents=True, exist_ok=True)
+class Saver:
+    """Writes checkpoints beside the training: a save copies the state and returns, a thread does the rest.
+
+    ``keep`` newest checkpoints are kept, and every one whose step ``pin_every`` divides (0: none).
+    """
+
+    def __init__(self, folder: Path, run: str, keep: int, pin_every: int = 0) -> None:
+        self.folder, self.run, self.keep, self.pin_every = folder, run, keep, pin_every
+        self._thread: threading.Thread | None = None
+        self._failure: BaseException | None = None
+        self._copies: dict[str, Tensor] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def save(self, step: int, tensors: Mapping[str, Tensor]) -> None:
+        """Takes the state after ``step``. Raises OSError where the save before could not be written."""
+        self.wait()
+        with torch.no_grad():
+            for name, value in tensors.items():
+                if name not in self._copies:
+                    self._copies[name] = torch.empty_like(value, device="cpu")
+                self._copies[name].copy_(value)
+        self._thread = threading.Thread(target=self._write, args=(step,), name=f"save-{step}")
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Until the last save is durable. Raises OSError where it could not be written."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._failure is not None:
+            raise self._failure
+
+    def _write(self, step: int) -> None:
+        try:
+            write(self.folder, step, self.run, self._copies)
+            self._drop_old()
+        except BaseException as error:  # the training thread raises it
+            self._failure = error
+
+    def _drop_old(self) -> None:
+        records = sorted(self.folder.glob("step-*.json"))
+        for old in records[: -self.keep]:
+            if not self.pin_every or step_of(old) % self.pin_every:
+                old.unlink()
+                old.with_suffix(".safetensors").unlink(missing_ok=True)
+
+
+def write(folder: Path, step: int, run: str, tensors: Mapping[str, Tensor]) -> Path:
+    """One checkpoint, durable when this returns."""
     path = folder / f"step-{step:08d}.safetensors"
     temporary = path.with_suffix(".tmp")
-    save_file(state_tensors(model, optimizers), temporary)
-    digest = _sync_and_hash(temporary)
+    digest = _write_safetensors(temporary, tensors)
     os.replace(temporary, path)
-    record = path.with_suffix(".tmp")
-    record.write_text(json.dumps({"step": step, "run": run, "sha256": digest}))
-    _sync_and_hash(record)
+    record = path.with_suffix(".json.tmp")
+    with record.open("w") as handle:
+        json.dump({"step": step, "run": run, "sha256": digest}, handle)
+        handle.flush()
+        os.fsync(handle.fileno())
     os.replace(record, path.with_suffix(".json"))
-    for old in sorted(folder.glob("step-*.json"))[:-keep]:
-        old.unlink()
-        old.with_suffix(".safetensors").unlink(missing_ok=True)
     return path
+
+
+def _write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """The format of safetensors, written and hashed in one pass that lets other threads run; returns the SHA-256."""
+    header: dict[str, Any] = {}
+    start = 0
+    for name, value in tensors.items():
+        end = start + value.numel() * value.element_size()
+        header[name] = {"dtype": KINDS[value.dtype], "shape": list(value.shape), "data_offsets": [start, end]}
+        start = end
+    head = json.dumps(header, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)
+    digest = hashlib.sha256()
+    with path.open("wb", buffering=0) as handle:
+        for piece in (len(head).to_bytes(8, "little"), head):
+            handle.write(piece)
+            digest.update(piece)
+        for value in tensors.values():
+            data: Any = value.reshape(-1).view(torch.uint8).numpy()
+            for first in range(0, len(data), WRITE_BYTES):
+                handle.write(data[first : first + WRITE_BYTES])
+                digest.update(data[first : first + WRITE_BYTES])
+        os.fsync(handle.fileno())
+    return digest.hexdigest()
+
+
+def step_of(path: Path) -> int:
+    """The step that a checkpoint was written after."""
+    return int(path.name.removeprefix("step-").partition(".")[0])
 
 
 def newest(folder: Path, run: str) -> Path | None:
@@ -59,7 +139,8 @@ def newest(folder: Path, run: str) -> Path | None:
     for record_path in sorted(folder.glob("step-*.json"), reverse=True):
         try:
             record = json.loads(record_path.read_text())
-            digest = _hash(record_path.with_suffix(".safetensors"))
+            with record_path.with_suffix(".safetensors").open("rb") as handle:
+                digest = hashlib.file_digest(handle, "sha256").hexdigest()
         except (OSError, ValueError):
             continue
         if record["run"] != run:
@@ -71,7 +152,7 @@ def newest(folder: Path, run: str) -> Path | None:
     return None
 
 
-def restore(path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> int:
+def restore(path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer], guard: Tensor) -> int:
     """Loads a checkpoint in place; returns its step."""
     tensors = load_file(path)
     owner = {
@@ -80,25 +161,24 @@ def restore(path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer
         for group in optimizer.param_groups
         for parameter in group["params"]
     }
+    guard.copy_(tensors.pop(GUARD))
     parameters = dict(model.named_parameters())
     with torch.no_grad():
         for full_name, value in tensors.items():
             kind, name = full_name.split(".", 1)
             if kind == "model":
-                parameters[name].copy_(value)
+                parameters[name].copy_(_as_held(value, parameters[name]))
             else:
                 state, name = name.split(".", 1)
                 parameter = parameters[name]
-                owner[parameter].state[parameter][state] = value.to(parameter.device)
-    return int(path.stem.removeprefix("step-"))
+                held = value.to(parameter.device) if value.ndim == 0 else _as_held(value, parameter)
+                owner[parameter].state[parameter][state] = held
+    return step_of(path)
 
 
-def _sync_and_hash(path: Path) -> str:
-    with path.open("rb") as handle:
-        os.fsync(handle.fileno())
-    return _hash(path)
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+def _as_held(value: Tensor, parameter: Tensor) -> Tensor:
+    """A whole tensor in the place and in the slices in which a parameter is held."""
+    value = value.to(parameter.device)
+    if isinstance(parameter, DTensor):
+        return distribute_tensor(value, parameter.device_mesh, parameter.placements)
+    return value

@@ -1,4 +1,4 @@
-"""Optimisers: AdamW for everything, or Muon for the matrices inside blocks and AdamW for the rest.
+"""Optimisers: AdamW or BERT's for everything, or Muon for the matrices inside blocks and AdamW for the rest.
 
 Muon (Jordan et al. 2024) steps along the orthogonalised momentum: Newton-Schulz iterations bring all singular
 values of the update near 1. Its rate is scaled by sqrt(max(1, rows / columns)), as in the authors' code.
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of the quintic iteration (Jordan et al. 2024)
 NEWTON_SCHULZ_STEPS = 5
-ADAM_EPS = 1e-8
 
 
 def orthogonalised(update: Tensor) -> Tensor:
@@ -58,25 +58,56 @@ class Muon(torch.optim.Optimizer):
                 )
 
 
-def adamw(
-    named: list[tuple[str, nn.Parameter]], lr: float, betas: tuple[float, float], weight_decay: float
-) -> torch.optim.AdamW:
-    """AdamW (Brown et al. 2020, appendix B): matrices decay, biases and gains do not."""
-    groups = [
-        {"params": [p for _, p in named if p.ndim >= 2], "weight_decay": weight_decay},
+class BertAdam(torch.optim.Optimizer):
+    """Adam without bias correction and with decoupled decay, as BERT's released code has it (optimization.py)."""
+
+    def __init__(self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float], eps: float) -> None:
+        super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override] # no closure is ever given
+        """One update of every parameter that has a gradient."""
+        for group in self.param_groups:
+            (beta1, beta2), rate = group["betas"], group["lr"]
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+                state["exp_avg"].lerp_(parameter.grad, 1 - beta1)
+                state["exp_avg_sq"].mul_(beta2).addcmul_(parameter.grad, parameter.grad, value=1 - beta2)
+                update = state["exp_avg"] / (state["exp_avg_sq"].sqrt() + group["eps"])
+                parameter.sub_(update.add_(parameter, alpha=group["weight_decay"]), alpha=rate)
+
+
+@dataclass(frozen=True)
+class OptimizerPlan:
+    """Which optimiser, at which peak rates. ``muon_learning_rate`` is for the matrices inside blocks."""
+
+    kind: Literal["adamw", "muon", "bert_adam"]
+    learning_rate: float
+    muon_learning_rate: float
+    betas: tuple[float, float]
+    epsilon: float
+    weight_decay: float
+
+
+def make_optimizers(model: nn.Module, plan: OptimizerPlan) -> list[torch.optim.Optimizer]:
+    """The optimisers of a model, by name order. Matrices decay, biases and gains do not (Brown et al. 2020, B)."""
+    named = sorted(model.named_parameters())
+    if plan.kind == "bert_adam":
+        return [BertAdam(_groups(named, plan), plan.learning_rate, plan.betas, plan.epsilon)]
+    inner = [(name, p) for name, p in named if name.startswith("blocks.") and p.ndim == 2 and plan.kind == "muon"]
+    chosen = {name for name, _ in inner}
+    groups = _groups([(name, p) for name, p in named if name not in chosen], plan)
+    adamw = torch.optim.AdamW(groups, lr=plan.learning_rate, betas=plan.betas, eps=plan.epsilon, fused=True)
+    muon = [Muon([p for _, p in inner], plan.muon_learning_rate, weight_decay=plan.weight_decay)] if inner else []
+    return [adamw, *muon]
+
+
+def _groups(named: list[tuple[str, nn.Parameter]], plan: OptimizerPlan) -> list[dict[str, Any]]:
+    return [
+        {"params": [p for _, p in named if p.ndim >= 2], "weight_decay": plan.weight_decay},
         {"params": [p for _, p in named if p.ndim < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=ADAM_EPS, fused=True)
-
-
-def make_optimizers(
-    model: nn.Module, lr: float, betas: tuple[float, float], weight_decay: float, muon_lr: float | None
-) -> list[torch.optim.Optimizer]:
-    """The optimisers of a model, by name order; ``muon_lr`` None trains everything by AdamW."""
-    named = sorted(model.named_parameters())
-    if muon_lr is None:
-        return [adamw(named, lr, betas, weight_decay)]
-    inner = [(name, p) for name, p in named if name.startswith("blocks.") and p.ndim == 2]
-    chosen = {name for name, _ in inner}
-    rest = [(name, p) for name, p in named if name not in chosen]
-    return [adamw(rest, lr, betas, weight_decay), Muon([p for _, p in inner], muon_lr, weight_decay=weight_decay)]

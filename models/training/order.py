@@ -1,6 +1,6 @@
 """The order of training data: ``batch(step)`` as a pure function.
 
-The state of the loader is one integer. A global batch is a list of windows of ``context + 1`` tokens; which
+The state of the loader is one integer. A global batch is a list of windows of tokens; which
 ones depends on the streams' lengths, the seed, the mixture weights, the batch size and the step alone, never
 on ranks, workers or what was read before.
 
@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
+
+from models.training.schedule import BatchSchedule
 
 BLOCK_SLOTS = 1024
 FEISTEL_ROUNDS = 4
@@ -92,27 +94,34 @@ class Order:
     """Everything that the order depends on.
 
     ``streams``: tokens a source holds; ``weights``: its share of the draws; ``identity``: the key of the
-    token arrays; ``batch``: sequences in a global batch.
+    token arrays; ``batch``: how many sequences each step takes; ``beyond``: tokens that a window reads after its
+    own (1 for the last target of a causal model).
     """
 
     identity: str
     seed: int
     context: int
-    batch: int
+    batch: BatchSchedule
     streams: tuple[tuple[str, int], ...]
     weights: tuple[tuple[str, float], ...]
+    beyond: int = 1
 
     def __post_init__(self) -> None:
         for name, tokens in self.streams:
-            if tokens <= self.context:
+            if tokens < self.window_tokens:
                 raise ValueError(
-                    f"the source {name} has {tokens} training tokens, fewer than one window of {self.context + 1}: "
+                    f"the source {name} has {tokens} training tokens, fewer than one window of {self.window_tokens}: "
                     "give it more text, a weight of 0, or the model a shorter context"
                 )
 
+    @property
+    def window_tokens(self) -> int:
+        """Tokens that one window reads."""
+        return self.context + self.beyond
+
     def windows_of(self, source: str) -> int:
         """Windows in an epoch of a source: starts move by the context length."""
-        return (dict(self.streams)[source] - 1) // self.context
+        return (dict(self.streams)[source] - self.beyond) // self.context
 
     def window(self, slot: int) -> Window:
         """What the slot-th sequence of the whole run is."""
@@ -126,20 +135,21 @@ class Order:
 
     def batch_at(self, step: int) -> list[Window]:
         """The global batch of a step, counted from 1."""
-        first = (step - 1) * self.batch
-        return [self.window(slot) for slot in range(first, first + self.batch)]
+        return [self.window(slot) for slot in range(self.batch.first_slot(step), self.batch.first_slot(step + 1))]
 
     def steps_of(self, source: str, start: int, length: int, last_step: int) -> list[int]:
         """The steps up to ``last_step`` whose batch holds any of ``length`` tokens of a source from ``start``."""
         quota, size = quotas(dict(self.weights))[source], self.windows_of(source)
-        touched = range(max(0, start - 1) // self.context, min(size - 1, (start + length - 1) // self.context) + 1)
+        touched = range(
+            max(0, start - self.beyond) // self.context, min(size - 1, (start + length - 1) // self.context) + 1
+        )
         steps = set()
-        draws = quota * (last_step * self.batch // BLOCK_SLOTS + 1)
+        draws = quota * (self.batch.first_slot(last_step + 1) // BLOCK_SLOTS + 1)
         for epoch in range(draws // size + 1):
             for window in touched:
                 draw = epoch * size + unpermute(window, size, self._epoch_key(source, epoch))
                 slot = self._slot_of(source, draw, quota)
-                steps.add(slot // self.batch + 1)
+                steps.add(self.batch.step_of(slot))
         return sorted(step for step in steps if step <= last_step)
 
     def _slot_of(self, source: str, draw: int, quota: int) -> int:

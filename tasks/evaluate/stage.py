@@ -11,11 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from models.generate import generate
-from models.ngram import NGram
-from models.score import LanguageModel, Network
-from tasks.evaluate.suite import Cloze, HeldOut, cloze_of, language_modelling, last_word, rows
+from models.bert import Bert
+from models.generate import Sampling, generate
+from models.ngram import NGram, unigram_on_hidden
+from models.score import LanguageModel, Network, score_masked
+from tasks.evaluate.suite import Cloze, HeldOut, cloze_of, hidden_tokens, language_modelling, last_word, rows
 from tasks.pack import TokenStream, sources_of
+from tasks.pretrain.data import TrainingData, masking_vocabulary
 from tasks.pretrain.settings import PretrainSettings
 from tasks.pretrain.stage import load_model
 from tasks.stage import Made, Report, Stage, StageSettings
@@ -25,6 +27,7 @@ from warehouse.artifact import PartWriter, load, read_tables, verified_path
 from warehouse.errors import GristmillError
 
 BASELINES = {"baseline-unigram": 1, "baseline-bigram": 2, "baseline-5-gram": 5}
+MASKED_BASELINES = ("baseline-unigram",)
 MODEL_PART = "model"
 
 
@@ -39,6 +42,7 @@ class EvaluateSettings(StageSettings):
     sample_tokens: int = Field(160, ge=1, description="tokens of a sample")
     temperature: float = Field(0.8, ge=0, description="temperature of the samples, 0 for greedy")
     top_k: int = Field(50, ge=0, description="likeliest tokens that a sample is drawn from, 0 for all")
+    top_p: float = Field(1.0, gt=0, le=1, description="share of the probability that a sample is drawn from")
     seed: int = Field(1, description="seed of the samples")
 
 
@@ -46,15 +50,17 @@ class Evaluate(Stage):
     """Scores of one run. Inputs: ``corpus``, ``tokenizer``, ``tokens``, ``checkpoint``."""
 
     name = "evaluate"
-    version = 1
+    version = 2
     settings: EvaluateSettings
 
     def plan(self) -> Sequence[str]:
-        return [*BASELINES, MODEL_PART]
+        return [*(MASKED_BASELINES if self._training.model.family == "bert" else BASELINES), MODEL_PART]
 
     def make(self, part: str, writer: PartWriter, report: Report) -> Made:
-        """Scores one model or baseline; the network writes samples too."""
+        """Scores one model or baseline; a causal network writes samples too."""
         run = self.inputs["checkpoint"].ref
+        if self._training.model.family == "bert":
+            return self._make_masked(part, writer)
         documents = self._held_out()
         clozes = self._clozes(documents)
         model: LanguageModel
@@ -73,6 +79,26 @@ class Evaluate(Stage):
             figures += last_word(clozes, model)
         writer.table("evaluations", pa.Table.from_pylist(rows(name, step, figures), schema=schemas.EVALUATIONS))
         return Made()
+
+    def _make_masked(self, part: str, writer: PartWriter) -> Made:
+        """Scores a bidirectional network, or how often each token occurs, on hidden tokens."""
+        run, vocabulary = self.inputs["checkpoint"].ref, masking_vocabulary(self._codec, self._training.whole_words)
+        asked = self._training.model_copy(update={"validation_sequences": self.settings.max_documents})
+        batches = TrainingData(self.store, self.inputs["tokens"].ref, asked, vocabulary=vocabulary).held_out()
+        if part == MODEL_PART:
+            network = load_model(self.store, run, self.inputs["tokenizer"].ref)
+            assert isinstance(network, Bert)
+            name, step, scores = run.key, load(self.store, run).statistic("steps"), score_masked(network, batches)
+        else:
+            name, step, scores = part, None, unigram_on_hidden(self._training_tokens(), self._codec.size, batches)
+        figures = hidden_tokens(scores, with_label=part == MODEL_PART)
+        writer.table("evaluations", pa.Table.from_pylist(rows(name, step, figures), schema=schemas.EVALUATIONS))
+        return Made()
+
+    @cached_property
+    def _training(self) -> PretrainSettings:
+        """What the checkpoint was trained with."""
+        return PretrainSettings.model_validate(load(self.store, self.inputs["checkpoint"].ref).settings)
 
     @cached_property
     def _codec(self) -> Codec:
@@ -98,8 +124,7 @@ class Evaluate(Stage):
 
     def _trained_sources(self) -> list[str]:
         """The sources that the network was trained on."""
-        settings = load(self.store, self.inputs["checkpoint"].ref).settings
-        mixture = PretrainSettings.model_validate(settings).mixture
+        mixture = self._training.mixture
         return [source for source in sources_of(self.store, self.inputs["tokens"].ref) if mixture.get(source, 0) > 0]
 
     def _span_tokens(self, span: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -141,13 +166,7 @@ class Evaluate(Stage):
     def _sample(self, network: Any, prompt: str) -> str:
         codec = self._codec
         tokens = [codec.end_of_text, *codec.encode(prompt)]
-        made = generate(
-            network,
-            tokens,
-            self.settings.sample_tokens,
-            self.settings.temperature,
-            self.settings.top_k,
-            self.settings.seed,
-            stop=codec.end_of_text,
-        )
+        s = self.settings
+        sampling = Sampling(s.temperature, s.top_k, s.top_p, seed=s.seed)
+        made = generate(network, tokens, s.sample_tokens, sampling, stop=codec.end_of_text)
         return codec.decode(made)

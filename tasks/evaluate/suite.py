@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.score import LanguageModel, Scored, Tokens
+from models.score import LanguageModel, MaskedScores, Scored, Tokens
 
 CLOZE_MIN_CONTEXT_WORDS, CLOZE_MAX_CONTEXT_WORDS = 40, 120
 CLOZE_MIN_LETTERS = 4  # of the last word: function words are no test
@@ -132,6 +132,22 @@ def last_word(clozes: list[Cloze], model: LanguageModel) -> list[Figure]:
     return [
         Figure("last-word cloze", "accuracy", float(right.mean()), _mean_error(right), n),
         Figure("last-word cloze", "perplexity", perplexity, perplexity * _mean_error(nats), n),
+    ]
+
+
+def hidden_tokens(scores: MaskedScores, with_label: bool = True) -> list[Figure]:
+    """Accuracy, perplexity and bits of the hidden tokens, and accuracy of the next-sentence label."""
+    nats, error = ratio(scores.nats, scores.hidden)
+    accuracy, accuracy_error = ratio(scores.right, scores.hidden)
+    n, task = int(scores.hidden.sum()), "hidden tokens"
+    label = Figure(
+        "next sentence", "accuracy", float(scores.label_right.mean()), _mean_error(scores.label_right), len(scores.nats)
+    )
+    return [
+        Figure(task, "accuracy", accuracy, accuracy_error, n),
+        Figure(task, "perplexity a token", math.exp(nats), math.exp(nats) * error, n),
+        Figure(task, "bits a hidden token", nats / math.log(2), error / math.log(2), n),
+        *([label] if with_label else []),
     ]
 
 

@@ -18,18 +18,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from pydantic import BaseModel
+from safetensors.torch import load_file
 
+from models.bert import build
 from models.training.checkpoint import ForeignCheckpoint
-from models.training.loop import NonFiniteLoss, Plan, mean_loss, train
-from models.transformer import Architecture, Decoder, has_bf16
-from tasks.pretrain.data import TrainingData
+from models.training.guard import BadStep
+from models.training.loop import Plan, train
+from models.training.optimizer import OptimizerPlan
+from models.training.parallel import Parallel
+from models.training.schedule import RateSchedule
+from models.transformer import Transformer, has_bf16
+from tasks.pretrain.data import TrainingData, masking_vocabulary
 from tasks.pretrain.settings import PretrainSettings
 from tasks.process import die_with_parent, emit
+from tasks.tokenizer import Codec
 from warehouse import log, schemas
 from warehouse.artifact import Ref
 from warehouse.errors import GristmillError
 from warehouse.store import Store
 
+NAMED_DOCUMENTS = 20  # of a bad step's batch, in a sentence
 METRIC_ROWS_A_CHUNK = 2000
 
 
@@ -39,45 +47,50 @@ class Job(BaseModel):
     store: str
     run: Ref
     tokens: Ref
+    tokenizer: Ref
     vocabulary: int
     settings: PretrainSettings
     folder: Path
+    initial: Path | None = None
 
     def plan(self, bf16: bool) -> Plan:
         """The settings in the words of the training loop."""
         s = self.settings
-        muon = s.muon_learning_rate if s.optimizer == "muon" else None
+        last = s.tokens_after(s.last_step)
         return Plan(
             run=self.run.key,
             seed=s.seed,
-            steps=s.steps,
-            warmup_steps=s.warmup_steps,
-            peak_learning_rate=s.learning_rate,
-            final_learning_rate_share=s.final_learning_rate_share,
-            weight_decay=s.weight_decay,
-            betas=(s.beta1, s.beta2),
+            steps=s.last_step,
+            rate=RateSchedule(s.warmup_tokens, s.decay_tokens or last, s.final_learning_rate_share, s.decay),
+            optimizer=OptimizerPlan(
+                kind=s.optimizer,
+                learning_rate=s.learning_rate,
+                muon_learning_rate=s.muon_learning_rate,
+                betas=(s.beta1, s.beta2),
+                epsilon=s.epsilon,
+                weight_decay=s.weight_decay,
+            ),
             clip=s.clip,
-            muon_learning_rate=muon,
             bf16=bf16,
             micro_batch=s.micro_batch,
+            on_bad_step=s.on_bad_step,
+            spike_deviations=s.spike_deviations,
             save_every=s.save_every,
             keep_checkpoints=s.keep_checkpoints,
+            pin_every=s.pin_every,
             validate_every=s.validate_every,
             log_every=s.log_every,
+            compiled=s.compile,
         )
 
-    @property
-    def architecture(self) -> Architecture:
-        """The model's shape."""
-        s = self.settings
-        return Architecture(
-            vocabulary=self.vocabulary,
-            context=s.context,
-            layers=s.layers,
-            heads=s.heads,
-            width=s.width,
-            dropout=s.dropout,
-        )
+    def network(self) -> Transformer:
+        """The network with its first weights: drawn from the seed, or imported."""
+        model = build(self.settings.model.architecture(self.vocabulary))
+        model.recompute = self.settings.recompute
+        if self.initial is None:
+            return model.initialise(self.settings.seed)
+        model.load_state_dict(load_file(self.initial))
+        return model
 
 
 class Metrics:
@@ -86,7 +99,7 @@ class Metrics:
     def __init__(self, job: Job) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._store, self._run, self._steps = Store(job.store), job.run.key, job.settings.steps
+        self._store, self._run, self._steps = Store(job.store), job.run.key, job.settings.last_step
         self._rows: list[dict[str, Any]] = []
         self._started = f"{log.now():%Y%m%dT%H%M%S.%f}"
         board = self._store.scratch("tensorboard", job.run.key[:12])
@@ -114,57 +127,74 @@ class Metrics:
             self._rows = []
 
 
+class Watch:
+    """Watcher: metrics to the store, progress to the parent, and SIGTERM, which asks to save and stop."""
+
+    def __init__(self, job: Job, data: TrainingData, rank: int) -> None:
+        self._data = data
+        self._metrics = Metrics(job) if rank == 0 else None
+        self._told: list[int] = []
+        signal.signal(signal.SIGTERM, lambda number, _: self._told.append(number))
+
+    def log(self, step: int, figures: dict[str, float]) -> None:
+        """See Watcher."""
+        if self._metrics is not None:
+            self._metrics.add(step, figures)
+            self._metrics.flush()
+
+    def bad_step(self, bad: BadStep) -> None:
+        """See Watcher."""
+        if self._metrics is not None:
+            emit(skipped=str(bad), documents=self._data.documents_at(bad.step)[:NAMED_DOCUMENTS])
+            self.log(bad.step, {"skipped_step": 1.0})
+
+    def stopping(self) -> bool:
+        """See Watcher."""
+        return bool(self._told)
+
+
 def run(job: Job) -> None:
     """Trains from the newest checkpoint to the end, or until told to stop."""
-    distributed = "RANK" in os.environ
-    if distributed:
-        torch.distributed.init_process_group("nccl" if _device(job) == "cuda" else "gloo")
-    rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if distributed else (0, 1)
-    torch.set_num_threads(job.settings.threads or max(1, (os.cpu_count() or 1) // world))
-    torch.use_deterministic_algorithms(True)
-    device = torch.device(f"cuda:{rank % torch.cuda.device_count()}" if _device(job) == "cuda" else "cpu")
-    bf16 = job.settings.precision == "bf16" or (job.settings.precision == "auto" and has_bf16(device))
-    data = TrainingData(Store(job.store), job.tokens, job.settings, rank, world)
-    model = Decoder(job.architecture).initialise(job.settings.seed).to(device)
-    held_out = data.validation_batches(job.settings.validation_sequences) if rank == 0 else []
-    if rank == 0 and not held_out:
+    parallel, device, bf16 = _setting(job)
+    vocabulary = None
+    if job.settings.model.family == "bert":
+        codec = Codec.load(Store(job.store), job.tokenizer)
+        vocabulary = masking_vocabulary(codec, job.settings.whole_words)
+    data = TrainingData(Store(job.store), job.tokens, job.settings, parallel.rank, parallel.world, vocabulary)
+    if not data.held_out():
         raise GristmillError(
-            "no held-out text is as long as the model's context: raise pack.validation_share, or lower pretrain.context"
+            "no held-out text is as long as the model's context: raise pack.validation_share, or lower model.context"
         )
-    metrics = Metrics(job) if rank == 0 else None
-    stop: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
-
-    def on_log(step: int, values: dict[str, float]) -> None:
-        if metrics is not None:
-            metrics.add(step, values)
-            metrics.flush()
-
-    def stopping() -> bool:
-        if not distributed:
-            return bool(stop)
-        flag = torch.tensor(float(bool(stop)), device=device)
-        torch.distributed.all_reduce(flag)
-        return bool(flag)
-
+    watch = Watch(job, data, parallel.rank)
     try:
-        finished = train(
-            model,
-            job.plan(bf16),
-            data.batch_at,
-            lambda: mean_loss(model, iter(held_out), bf16),
-            job.folder,
-            on_log,
-            lambda path: emit(saved=path.stem),
-            stopping,
-        )
-    except NonFiniteLoss as error:
-        documents = ", ".join(data.documents_at(error.step)[:20])
-        raise GristmillError(f"{error}: lower pretrain.learning_rate, or look at its documents: {documents}") from error
+        finished = train(job.network().to(device), job.plan(bf16), data, job.folder, watch, parallel)
+    except BadStep as bad:
+        documents = ", ".join(data.documents_at(bad.step)[:NAMED_DOCUMENTS])
+        raise GristmillError(
+            f"{bad}, and the step was not applied: lower pretrain.learning_rate, set pretrain.on_bad_step=skip, "
+            f"or look at its documents: {documents}"
+        ) from bad
     except ForeignCheckpoint as error:
         raise GristmillError(f"{error}: delete that folder and run the same command again") from error
     if not finished:
         raise GristmillError("training was told to stop; its state is saved, and the same command goes on from there")
+
+
+def _setting(job: Job) -> tuple[Parallel, torch.device, bool]:
+    """This process among its ranks, its device, and whether it computes in bfloat16."""
+    kind = _device(job)
+    if "RANK" in os.environ:
+        torch.distributed.init_process_group("nccl" if kind == "cuda" else "gloo")
+    ranks = torch.distributed.is_initialized()
+    rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if ranks else (0, 1)
+    torch.set_num_threads(job.settings.threads or max(1, (os.cpu_count() or 1) // world))
+    torch.use_deterministic_algorithms(True)
+    device = torch.device(f"cuda:{rank % torch.cuda.device_count()}" if kind == "cuda" else "cpu")
+    if kind == "cuda":
+        torch.cuda.set_device(device)
+        torch.set_float32_matmul_precision("high")  # TF32 for what autocast leaves in float32
+    bf16 = job.settings.precision == "bf16" or (job.settings.precision == "auto" and has_bf16(device))
+    return Parallel(job.settings.parallel, rank, world, bf16 and kind == "cuda"), device, bf16
 
 
 def _device(job: Job) -> str:

@@ -7,11 +7,15 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save_file
 
+from models.architecture import Architecture
+from models.bert import build
 from models.training import checkpoint
-from models.transformer import Architecture, Decoder
+from models.training.masking import SPECIAL_TOKENS
+from models.transformer import Transformer
 from tasks.pack import sources_of
 from tasks.pretrain.process import Job
 from tasks.pretrain.settings import PretrainSettings
@@ -37,10 +41,10 @@ WEIGHTS, OPTIMIZER, CONFIG = (
 
 
 class Pretrain(Stage):
-    """One training run. Inputs: ``tokens``, ``tokenizer``."""
+    """One training run. Inputs: ``tokens``, ``tokenizer``, and ``initial`` where it starts from imported weights."""
 
     name = "pretrain"
-    version = 1
+    version = 2
     in_worker = False
     settings: PretrainSettings
 
@@ -52,30 +56,24 @@ class Pretrain(Stage):
         scratch = self.store.scratch("pretrain", self.ref.key)
         job = self._job(scratch / "checkpoints")
         (scratch / "job.json").write_text(job.model_dump_json())
-        for event in events(
-            [*self._launcher(), "-m", "tasks.pretrain.process", str(scratch / "job.json")],
-            scratch / "train.log",
-            ENVIRONMENT,
-        ):
+        environment = ENVIRONMENT | {"TORCHINDUCTOR_CACHE_DIR": str(self.store.scratch("inductor"))}
+        command = [*self._launcher(), "-m", "tasks.pretrain.process", str(scratch / "job.json")]
+        for event in events(command, scratch / "train.log", environment):
             if "loss" in event:
-                held_out = f", held out {event['validation_loss']:.3f}" if "validation_loss" in event else ""
-                report.progress(
-                    self,
-                    event["step"],
-                    event["steps"],
-                    f"step {event['step']:,} of {event['steps']:,}, loss {event['loss']:.3f}"
-                    f"{held_out}, {event['tokens_per_second']:,.0f} tokens/s",
-                )
+                report.progress(self, event["step"], event["steps"], _progress(event))
+            elif "skipped" in event:
+                report.note(self, f"{event['skipped']}: left out; its documents: {', '.join(event['documents'])}")
         final = checkpoint.newest(job.folder, self.ref.key)
-        if final is None or int(final.stem.removeprefix("step-")) != self.settings.steps:
+        if final is None or checkpoint.step_of(final) != self.settings.last_step:
             raise GristmillError(f"the training in {scratch} left no final checkpoint: run the same command again")
-        parameters = self._publish(final, writer, job.architecture, scratch)
+        architecture = self.settings.model.architecture(job.vocabulary)
+        self._publish(final, writer, architecture, scratch)
         return Made(
             statistics={
-                "parameters": parameters,
-                "steps": self.settings.steps,
-                "architecture": job.architecture.as_dict(),
-                "tokens_seen": self.settings.steps * self.settings.batch * self.settings.context,
+                "parameters": architecture.parameter_count(),
+                "steps": self.settings.last_step,
+                "architecture": architecture.as_dict(),
+                "tokens_seen": self.settings.tokens_after(self.settings.last_step),
             }
         )
 
@@ -84,6 +82,8 @@ class Pretrain(Stage):
 
     def _job(self, folder: Path) -> Job:
         vocabulary = load(self.store, self.inputs["tokenizer"].ref).statistic("vocabulary")
+        if self.settings.model.family == "bert":
+            vocabulary += len(SPECIAL_TOKENS)
         if not sources_of(self.store, self.inputs["tokens"].ref):
             raise GristmillError(
                 'the corpus is empty: no document was kept; see why with gristmill sql "FROM funnel", and loosen the policy'
@@ -92,9 +92,11 @@ class Pretrain(Stage):
             store=self.store.url,
             run=self.ref,
             tokens=self.inputs["tokens"].ref,
+            tokenizer=self.inputs["tokenizer"].ref,
             vocabulary=vocabulary,
             settings=self.settings,
             folder=folder,
+            initial=weights_path(self.store, self.inputs["initial"].ref) if "initial" in self.inputs else None,
         )
 
     def _launcher(self) -> list[str]:
@@ -108,26 +110,47 @@ class Pretrain(Stage):
             f"--nproc-per-node={self.settings.ranks}",
         ]
 
-    def _publish(self, final: Path, writer: PartWriter, architecture: Architecture, scratch: Path) -> int:
-        tensors = load_file(final)
+    def _publish(self, final: Path, writer: PartWriter, architecture: Architecture, scratch: Path) -> None:
+        """The final weights and optimiser state, the weights of pinned steps, and what they belong to."""
         for name, prefix in ((WEIGHTS, "model."), (OPTIMIZER, "optimizer.")):
-            local = scratch / Path(name).name
-            save_file(
-                {key.removeprefix(prefix): value for key, value in sorted(tensors.items()) if key.startswith(prefix)},
-                local,
-            )
-            writer.file(name, local)
+            self._publish_tensors(final, prefix, writer, name, scratch)
+        pinned = self.settings.pin_every
+        for path in sorted(final.parent.glob("step-*.safetensors")) if pinned else []:
+            if path != final and checkpoint.step_of(path) % pinned == 0:
+                self._publish_tensors(path, "model.", writer, f"pinned/{path.name}", scratch)
         config = {
             "architecture": architecture.as_dict(),
-            "step": self.settings.steps,
+            "step": self.settings.last_step,
             "tokenizer": self.inputs["tokenizer"].identity,
             "tokens": self.inputs["tokens"].identity,
         }
         writer.bytes(CONFIG, json.dumps(config, indent=1, sort_keys=True).encode())
-        return sum(value.numel() for key, value in tensors.items() if key.startswith("model."))
+
+    def _publish_tensors(self, path: Path, prefix: str, writer: PartWriter, name: str, scratch: Path) -> None:
+        """The tensors of a checkpoint whose names begin so, without that beginning."""
+        local = scratch / Path(name).name
+        tensors = {key: value for key, value in load_file(path).items() if key.startswith(prefix)}
+        save_file({key.removeprefix(prefix): value for key, value in sorted(tensors.items())}, local)
+        writer.file(name, local)
+        local.unlink(missing_ok=True)
 
 
-def load_model(store: Store, run: Ref, tokenizer: Ref | None = None) -> Decoder:
+def _progress(event: dict[str, Any]) -> str:
+    held_out = f", held out {event['validation_loss']:.3f}" if "validation_loss" in event else ""
+    right = f", {event['masked_accuracy']:.1%} right" if "masked_accuracy" in event else ""
+    return (
+        f"step {event['step']:,} of {event['steps']:,}, loss {event['loss']:.3f}"
+        f"{held_out}{right}, {event['tokens_per_second']:,.0f} tokens/s"
+    )
+
+
+def weights_path(store: Store, run: Ref) -> Path:
+    """The verified file of a run's or an import's final weights."""
+    files = {file.path: file for file in load(store, run).files("checkpoint")}
+    return verified_path(store, run, files[WEIGHTS])
+
+
+def load_model(store: Store, run: Ref, tokenizer: Ref | None = None) -> Transformer:
     """The trained network of a run. Raises GristmillError where it was trained with another tokenizer."""
     files = {file.path: file for file in load(store, run).files("checkpoint")}
     config = json.loads(verified_path(store, run, files[CONFIG]).read_text())
@@ -136,6 +159,6 @@ def load_model(store: Store, run: Ref, tokenizer: Ref | None = None) -> Decoder:
             f"the checkpoint {run} was trained with the tokenizer {config['tokenizer'][:8]}, not {tokenizer.key[:8]}: "
             "use its own, or train again"
         )
-    model = Decoder(Architecture(**config["architecture"]))
-    model.load_state_dict(load_file(verified_path(store, run, files[WEIGHTS])))
+    model = build(Architecture(**config["architecture"]))
+    model.load_state_dict(load_file(weights_path(store, run)))
     return model.eval()

@@ -1,0 +1,182 @@
+"""Commands about networks: text from one, its cost before it is trained, and folders of transformers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from flows.options import DEFAULT, Config, ConfigOption, Overrides, console, recipe_of, store_of
+from flows.progress import size_text
+from warehouse.errors import SettingError
+
+if TYPE_CHECKING:
+    from models.architecture import Architecture
+
+app = typer.Typer()
+
+
+@app.command()
+def generate(
+    prompt: Annotated[str, typer.Option(help="text to continue")],
+    config: Config = DEFAULT,
+    overrides: Overrides = [],
+    tokens: Annotated[int, typer.Option(help="tokens to write at most", min=1)] = 200,
+    temperature: Annotated[float, typer.Option(help="0 for the likeliest text", min=0)] = 0.8,
+    top_k: Annotated[int, typer.Option(help="likeliest tokens to draw from, 0 for all", min=0)] = 50,
+    top_p: Annotated[float, typer.Option(help="share of the probability to draw from", min=0, max=1)] = 1.0,
+    beams: Annotated[int, typer.Option(help="beams of a search instead of a draw, 1 for none", min=1)] = 1,
+    length_penalty: Annotated[float, typer.Option(help="exponent of the length that a beam is ranked by")] = 0.6,
+    seed: Annotated[int, typer.Option(help="the same seed writes the same text")] = 1,
+) -> None:
+    """Continues a text with the newest model of a recipe."""
+    from flows.mill import Mill
+    from flows.writing import write
+    from models.generate import Sampling
+
+    sampling = Sampling(temperature, top_k, top_p, beams, length_penalty, seed)
+    sys.stdout.write(write(Mill(recipe_of(config, overrides)), prompt, tokens, sampling) + "\n")
+
+
+@app.command(name="export")
+def export_model(
+    folder: Annotated[Path, typer.Argument(help="folder to make")],
+    config: ConfigOption = DEFAULT,
+    overrides: Overrides = [],
+) -> None:
+    """Writes the newest model of a recipe as a folder that Hugging Face transformers loads, and checks that it does."""
+    from flows.mill import Mill
+    from flows.writing import trained
+    from tasks.interchange import export
+
+    mill = Mill(recipe_of(config, overrides))
+    training, vocabulary = trained(mill)
+    made = export(mill.store, training, vocabulary, folder)
+    console.print(
+        f"{folder}: a {made['class']} of {made['parameters']:,} parameters; transformers loads it, and its logits are "
+        f"this model's within {made['difference']:.1e}.",
+        soft_wrap=True,
+    )
+
+
+@app.command(name="import")
+def import_model(
+    folder: Annotated[Path, typer.Argument(help="folder as transformers saves it: config, weights, tokenizer.json")],
+    config: ConfigOption = DEFAULT,
+    overrides: Overrides = [],
+) -> None:
+    """Reads the weights of GPT-2, GPT-1, GPT-Neo or BERT from a folder, to train them on or evaluate them."""
+    from tasks.interchange import ImportModel, content_of
+    from tasks.stage import run_stages
+
+    content = content_of(folder)
+    stage = ImportModel(store_of(config, overrides), content, folder)
+    (manifest,) = run_stages([stage])
+    network = manifest.statistic("model")
+    console.print(
+        f"{folder}: {network['layers']} layers, {network['width']} wide, {manifest.statistic('vocabulary'):,} tokens.\n"
+        f"Train it on:  gristmill run --set pretrain.initial={content}\n"
+        f"Evaluate it:  gristmill run --set pretrain.initial={content} --set pretrain.tokens=0",
+        soft_wrap=True,
+    )
+
+
+class GpuName(StrEnum):
+    """GPUs whose data sheets are known."""
+
+    V100 = "v100"
+    A100 = "a100"
+    H100 = "h100"
+    H200 = "h200"
+    B200 = "b200"
+
+
+class PlanFormat(StrEnum):
+    """How a plan is written."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+@app.command()
+def plan(
+    model: Annotated[str, typer.Argument(help="a preset such as gpt3-175b, or a recipe")] = DEFAULT,
+    overrides: Overrides = [],
+    gpus: Annotated[int, typer.Option(help="GPUs", min=1)] = 8,
+    gpu: Annotated[GpuName, typer.Option(help="their kind")] = GpuName.A100,
+    mfu: Annotated[float, typer.Option(help="model FLOPs utilisation that is reached", min=0.01, max=1)] = 0.4,
+    tokens: Annotated[int, typer.Option(help="tokens to train on, 0 for those of the preset or recipe", min=0)] = 0,
+    micro_batch: Annotated[int, typer.Option(help="sequences a GPU holds at a time", min=1)] = 1,
+    recompute: Annotated[bool, typer.Option(help="keep no activations inside blocks")] = True,
+    price: Annotated[float, typer.Option(help="dollars an hour and GPU", min=0)] = 2.0,
+    output: Annotated[PlanFormat, typer.Option("--format", help="table or json")] = PlanFormat.TABLE,
+) -> None:
+    """What training a model takes: parameters, memory, arithmetic, days and money, before anything is run."""
+    from models.planning import GPUS, plan_training
+
+    architecture, usual = _planned(model, overrides)
+    found = plan_training(architecture, tokens or usual, gpus, GPUS[gpu], mfu, micro_batch, recompute, price)
+    values = {"model": model, "gpu": gpu.value, "utilisation": mfu, "micro_batch": micro_batch, **asdict(found)}
+    if output is PlanFormat.JSON:
+        sys.stdout.write(json.dumps(values, indent=2) + "\n")
+        return
+    console.print(_plan_table(values, architecture, GPUS[gpu].memory_bytes, recompute))
+
+
+def _planned(model: str, overrides: list[str]) -> tuple[Architecture, int]:
+    """The architecture and the tokens of a preset, built on the meta device to count it, or of a recipe."""
+    import torch
+
+    from models.bert import build
+    from models.presets import PRESETS
+
+    if model in PRESETS and not overrides:
+        with torch.device("meta"):
+            network = build(PRESETS[model].architecture)
+        if network.parameter_count() != network.arch.parameter_count():
+            raise AssertionError(f"{model} has other parameters than its formula")
+        return network.arch, int(PRESETS[model].training["tokens"])
+    try:
+        recipe = recipe_of(model, overrides)
+    except SettingError as error:
+        if overrides or not str(error).startswith("there is no recipe"):
+            raise
+        raise SettingError(f"{error}, or a preset: {', '.join(PRESETS)}") from error
+    settings = recipe.pretrain_settings()
+    return settings.model.architecture(recipe.tokenizer.vocabulary), settings.tokens_after(settings.last_step)
+
+
+def _plan_table(values: dict[str, Any], arch: Architecture, memory: float, recompute: bool) -> Table:
+    table = Table(
+        title=f"{values['model']} on {values['gpus']:,} {values['gpu'].upper()}",
+        title_justify="left",
+        show_header=False,
+        box=None,
+    )
+    table.add_column()
+    table.add_column(justify="right")
+    shape = f"{arch.layers} layers, {arch.heads} heads of {arch.head_width}, width {arch.width:,}"
+    verdict = "fits" if values["fits"] else "does not fit"
+    rows = [
+        ("network", f"{shape}, context {arch.context:,}"),
+        ("parameters", f"{values['parameters']:,}"),
+        ("tokens", f"{values['tokens']:,}"),
+        ("arithmetic, 6 N a token", f"{values['flops']:.3g} FLOP"),
+        ("with dense attention", f"{values['flops_with_attention']:.3g} FLOP"),
+        ("weights, gradients, optimiser a GPU", size_text(values["state_bytes"])),
+        ("weights gathered for the computation", size_text(values["gathered_bytes"])),
+        (f"activations{', recomputed' if recompute else ''}", size_text(values["activation_bytes"])),
+        ("memory a GPU", f"{size_text(values['memory_bytes'])} of {size_text(memory)}: {verdict}"),
+        (f"tokens a second at {values['utilisation']:.0%} utilisation", f"{values['tokens_per_second']:,.0f}"),
+        ("days", f"{values['days']:,.1f}"),
+        ("cost", f"${values['cost']:,.0f}"),
+    ]
+    for name, value in rows:
+        table.add_row(name, value)
+    return table

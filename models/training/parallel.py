@@ -1,0 +1,80 @@
+"""How ranks share a step: alone, with whole copies (DDP), or with slices of everything (FSDP2). Kept out of the model."""
+
+from __future__ import annotations
+
+import contextlib
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+
+Kind = Literal["ddp", "fsdp"]
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """This process's place among the ranks, and how they share parameters. torch.distributed is set up by the caller."""
+
+    kind: Kind = "ddp"
+    rank: int = 0
+    world: int = 1
+    bf16_parameters: bool = False  # slices are gathered in bfloat16 for the computation; the optimiser sees float32
+
+    @property
+    def first(self) -> bool:
+        """Whether this rank speaks for all."""
+        return self.rank == 0
+
+    def wrap(self, loss_of: Any) -> nn.Module:
+        """The loss module of this rank, whose ``model`` has ``blocks``.
+
+        Under FSDP each block is a unit, and all the rest another, so that the tied embedding is gathered once for
+        both of its uses.
+        """
+        if self.world == 1:
+            return loss_of  # type: ignore[no-any-return]
+        if self.kind == "ddp":
+            return DistributedDataParallel(loss_of)
+        policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+        options: dict[str, Any] = {"mp_policy": policy} if self.bf16_parameters else {}
+        for block in loss_of.model.blocks:
+            fully_shard(block, **options)
+        fully_shard(loss_of, **options)
+        return loss_of  # type: ignore[no-any-return]
+
+    def gradients_meet(self, loss_of: nn.Module, last: bool) -> AbstractContextManager[None]:
+        """Around each micro-batch: the ranks' gradients are averaged in the last one's backward pass."""
+        if self.world > 1 and self.kind == "ddp" and not last:
+            return loss_of.no_sync()  # type: ignore[operator, no-any-return]
+        if self.world > 1 and self.kind == "fsdp":
+            loss_of.set_requires_gradient_sync(last)  # type: ignore[operator]
+        return contextlib.nullcontext()
+
+    def sum(self, value: Tensor) -> float:
+        """The sum of a figure over the ranks."""
+        if self.world > 1:
+            dist.all_reduce(value)
+        return float(value)
+
+    def any(self, flag: bool) -> bool:
+        """Whether any rank says so."""
+        return bool(self.sum(torch.tensor(float(flag), device=self._device))) if self.world > 1 else flag
+
+    def barrier(self) -> None:
+        """Waits for all ranks."""
+        if self.world > 1:
+            self.sum(torch.zeros((), device=self._device))
+
+    def whole(self, value: Tensor) -> float:
+        """A figure that FSDP may hold in slices."""
+        return float(value.full_tensor() if isinstance(value, DTensor) else value)
+
+    @property
+    def _device(self) -> torch.device:
+        return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")

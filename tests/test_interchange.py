@@ -1,0 +1,129 @@
+"""Weights mean the same in transformers: logits and gradients, both ways, for the four families."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import transformers
+from torch import Tensor, nn
+
+from models.bert import Bert, build
+from models.interchange import CLASSES, NotInterchangeable, from_transformers, to_transformers
+from models.presets import Shape
+from models.transformer import Transformer
+
+VOCABULARY, CONTEXT = 131, 48
+SHAPES = {
+    "gpt2": Shape("gpt", 3, 4, 64, context=CONTEXT),
+    "openai-gpt": Shape("gpt1", 3, 4, 64, context=CONTEXT),
+    "bert": Shape("bert", 3, 4, 64, context=CONTEXT),
+    "gpt_neo": Shape("gpt", 3, 4, 64, context=CONTEXT, band=7),
+}
+
+
+def ours(kind: str, scale: float = 0.05) -> Transformer:
+    """A network in which every parameter is random, biases and gains too."""
+    model = build(SHAPES[kind].architecture(VOCABULARY)).eval()
+    draw = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.normal_(std=scale, generator=draw)
+            if "ln_" in name and name.endswith("weight"):
+                parameter.add_(1)
+    return model
+
+
+def theirs(kind: str, config: dict[str, object]) -> nn.Module:
+    settings = transformers.AutoConfig.for_model(kind, **{k: v for k, v in config.items() if k != "model_type"})
+    settings._attn_implementation = "eager"
+    return getattr(transformers, CLASSES[kind])(settings).eval()
+
+
+def ids() -> Tensor:
+    # BERT in transformers keeps the gradient of token 0, its padding, at zero.
+    return torch.randint(1, VOCABULARY, (3, CONTEXT), generator=torch.Generator().manual_seed(1))
+
+
+def logits_of(model: nn.Module) -> Tensor:
+    out = model(ids())
+    return (
+        out if isinstance(out, Tensor) else getattr(out, "logits", None) if "logits" in out else out.prediction_logits
+    )
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_logits_and_gradients_equal_transformers_with_our_weights(kind: str) -> None:
+    model = ours(kind)
+    config, state = to_transformers(model.arch, model.state_dict())
+    other = theirs(kind, config)
+    missing, unexpected = other.load_state_dict(state, strict=False)
+    assert not unexpected
+    assert all(name.startswith(("lm_head", "cls.predictions.decoder")) for name in missing)
+    other.tie_weights()
+    mine, found = logits_of(model), logits_of(other)
+    assert (mine - found).abs().max() < 1e-5
+    weight = torch.randn(mine.shape, generator=torch.Generator().manual_seed(2)) / mine.numel()
+    (mine * weight).sum().backward()
+    (found * weight).sum().backward()
+    assert torch.allclose(_embedding(model), _embedding(other), atol=1e-5)
+    names = {"gpt2": "transformer.h.1.mlp.c_fc.weight", "openai-gpt": "transformer.h.1.mlp.c_fc.weight"}
+    names |= {"bert": "bert.encoder.layer.1.intermediate.dense.weight", "gpt_neo": "transformer.h.1.mlp.c_fc.weight"}
+    gradient = dict(other.named_parameters())[names[kind]].grad
+    own = dict(model.named_parameters())["blocks.1.up.weight"].grad
+    assert own is not None
+    assert gradient is not None
+    assert torch.allclose(own.T if kind in ("gpt2", "openai-gpt") else own, gradient, atol=1e-5)
+    assert own.abs().max() > 1e-6
+
+
+def _embedding(model: nn.Module) -> Tensor:
+    parameter = model.tokens.weight if isinstance(model, Transformer) else model.get_input_embeddings().weight
+    assert parameter.grad is not None
+    return parameter.grad
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_logits_equal_transformers_with_its_weights(kind: str) -> None:
+    config, _ = to_transformers(ours(kind).arch, ours(kind).state_dict())
+    torch.manual_seed(3)
+    other = theirs(kind, config)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.02)
+    _, arch, state = from_transformers(other.config.to_dict(), other.state_dict())
+    model = build(arch).eval()
+    model.load_state_dict(state)
+    assert (logits_of(model) - logits_of(other)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_there_and_back_is_the_same_function(kind: str) -> None:
+    model = ours(kind)
+    _, arch, state = from_transformers(*to_transformers(model.arch, model.state_dict()))
+    assert arch == model.arch
+    again = build(arch).eval()
+    again.load_state_dict(state)
+    assert (logits_of(again) - logits_of(model)).abs().max() < 1e-5
+
+
+def test_next_sentence_logits_equal_transformers() -> None:
+    model = ours("bert")
+    assert isinstance(model, Bert)
+    config, state = to_transformers(model.arch, model.state_dict())
+    other = theirs("bert", config)
+    other.load_state_dict(state, strict=False)
+    other.tie_weights()
+    types = (torch.arange(CONTEXT) > 20).long().expand(3, -1)
+    found = other(ids(), token_type_ids=types)
+    assert (model(ids(), types) - found.prediction_logits).abs().max() < 1e-5
+    assert (model.follows(model.hidden(ids(), types=types)[0]) - found.seq_relationship_logits).abs().max() < 1e-5
+
+
+def test_what_transformers_has_no_class_for_is_refused() -> None:
+    wide = build(Shape("gpt", 1, 2, 32, head_width=24).architecture(50))
+    with pytest.raises(NotInterchangeable, match="2 heads of 24"):
+        to_transformers(wide.arch, wide.state_dict())
+    with pytest.raises(NotInterchangeable, match="llama"):
+        from_transformers({"model_type": "llama"}, {})
+    with pytest.raises(NotInterchangeable, match="alternate"):
+        from_transformers({"model_type": "gpt_neo", "num_layers": 2, "attention_types": [[["global"], 2]]}, {})
