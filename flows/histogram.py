@@ -12,8 +12,8 @@ from rich.table import Table
 
 from flows.query import connect
 from tasks.measured import SIGNALS
-from tasks.policy import LANGUAGE, nearest
-from warehouse.errors import MissingArtifact, SettingError
+from tasks.policy import LANGUAGE
+from warehouse.errors import MissingArtifact, SettingError, nearest
 from warehouse.store import Store
 
 BINS, WIDTH = 20, 40

@@ -82,7 +82,7 @@ def import_model(
     console.print(
         f"{folder}: {network['layers']} layers, {network['width']} wide, {manifest.statistic('vocabulary'):,} tokens.\n"
         f"Train it on:  gristmill run --set pretrain.initial={content}\n"
-        f"Evaluate it:  gristmill run --set pretrain.initial={content} --set pretrain.tokens=0",
+        f"Evaluate it:  gristmill run --set pretrain.initial={content} --set pretrain.steps=0 --set pretrain.tokens=0",
         soft_wrap=True,
     )
 
@@ -136,7 +136,9 @@ def _planned(model: str, overrides: list[str]) -> tuple[Architecture, int]:
     from models.bert import build
     from models.presets import PRESETS
 
-    if model in PRESETS and not overrides:
+    if model in PRESETS:
+        if overrides:
+            raise SettingError(f"{model} is planned as published: for changes write a recipe with model.preset")
         with torch.device("meta"):
             network = build(PRESETS[model].architecture)
         if network.parameter_count() != network.arch.parameter_count():
@@ -145,7 +147,7 @@ def _planned(model: str, overrides: list[str]) -> tuple[Architecture, int]:
     try:
         recipe = recipe_of(model, overrides)
     except SettingError as error:
-        if overrides or not str(error).startswith("there is no recipe"):
+        if not str(error).startswith("there is no recipe"):
             raise
         raise SettingError(f"{error}, or a preset: {', '.join(PRESETS)}") from error
     settings = recipe.pretrain_settings()

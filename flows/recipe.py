@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -22,13 +21,13 @@ from tasks.extract.table import TableSettings, TextSettings
 from tasks.facts import SelectSettings
 from tasks.pack import PackSettings
 from tasks.policy import Policy
-from tasks.pretrain.settings import ModelSettings, PretrainSettings, TrainingSettings, preset_of
+from tasks.pretrain.settings import TRAINED_AS, ModelSettings, PretrainSettings, TrainingSettings, preset_of
 from tasks.quality import QualitySettings
 from tasks.repetition.stage import RepetitionSettings
 from tasks.signals.stage import AnnotateSettings
 from tasks.tokenizer import TokenizerSettings
 from tasks.urls import domain_of
-from warehouse.errors import SettingError
+from warehouse.errors import SettingError, nearest
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 DEFAULT_CONFIG = "demo"
@@ -115,12 +114,12 @@ class Recipe(BaseModel):
             if source.policy and source.policy not in known:
                 raise ValueError(
                     f"sources.{name}.policy is {source.policy}, which is no policy of this recipe or of configs/policies; "
-                    f"the nearest is {policies_of.nearest(source.policy, known)}"
+                    f"the nearest is {nearest(source.policy, known)}"
                 )
         for name in (*self.quality.positive, *self.quality.negative):
             if name not in self.sources:
                 raise ValueError(
-                    f"quality names {name}, which is no source; the nearest is {policies_of.nearest(name, list(self.sources))}"
+                    f"quality names {name}, which is no source; the nearest is {nearest(name, list(self.sources))}"
                 )
         hosts: dict[str, str] = {}
         for name, source in self.sources.items():
@@ -184,12 +183,23 @@ def load_recipe(config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = ()) -
         values = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
         raise SettingError(f"{path} is not valid TOML: {error}") from error
+    asked = {override.partition("=")[0].strip() for override in overrides}
+    if asked & {"model.preset", "model.depth"}:
+        _leave_out(values, keep_context="model.depth" in asked)
     for override in overrides:
         _apply(values, override)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
         raise SettingError(_sentence(error)) from error
+
+
+def _leave_out(values: dict[str, Any], keep_context: bool) -> None:
+    """Takes out of a recipe's file what a preset or a depth on the command line is to set."""
+    model = values.get("model", {})
+    values["model"] = {name: model[name] for name in ("context",) if name in model and keep_context}
+    training = values.get("pretrain", {})
+    values["pretrain"] = {name: value for name, value in training.items() if name not in TRAINED_AS}
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -224,8 +234,8 @@ def _sentence(error: ValidationError) -> str:
     name = ".".join(place)
     if fault["type"] == "extra_forbidden":
         fields = _fields_at(Recipe, place[:-1])
-        nearest = difflib.get_close_matches(place[-1], fields, n=1, cutoff=0)
-        return f"there is no setting {name}; the nearest is {'.'.join([*place[:-1], *nearest])}"
+        known = [nearest(place[-1], fields)] if fields else []
+        return f"there is no setting {name}; the nearest is {'.'.join([*place[:-1], *known])}"
     message = fault["msg"].removeprefix("Value error, ")
     if not place or fault["type"] == "value_error":
         return f"{name}: {message}" if name else message

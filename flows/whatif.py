@@ -19,7 +19,7 @@ from tasks.policy import Policy
 from tasks.select import BYTES_PER_TOKEN
 from tasks.whatif import Comparison, compare
 from warehouse.artifact import complete
-from warehouse.errors import MissingArtifact, SettingError
+from warehouse.errors import MissingArtifact, SettingError, nearest
 
 SAMPLES = 20
 BOUNDS = ("min", "max", "pareto", "top_share")
@@ -38,10 +38,10 @@ def _changed(policy: Policy, change: str) -> Policy:
     place, _, text = change.partition("=")
     signal, _, bound = place.strip().rpartition(".")
     if signal not in policy.signals:
-        known = policies.nearest(signal or place, policy.signals) if policy.signals else "(it has no rules)"
+        known = nearest(signal or place, policy.signals) if policy.signals else "(it has no rules)"
         raise SettingError(f"the policy has no rule on {signal or place}; the nearest is {known}")
     if bound not in BOUNDS:
-        raise SettingError(f"a rule has no {bound}; the nearest is {policies.nearest(bound, BOUNDS)}")
+        raise SettingError(f"a rule has no {bound}; the nearest is {nearest(bound, BOUNDS)}")
     rules = tuple(
         {**rule.model_dump(exclude_none=True), bound: text}
         if rule.signal == signal
@@ -66,9 +66,7 @@ def what_if(mill: Mill, policy: Policy, sources: list[str], console: Console) ->
     assert isinstance(now, SelectSettings)
     for source in sources:
         if source not in now.policies:
-            raise SettingError(
-                f"there is no source {source}; the nearest is {policies.nearest(source, list(now.policies))}"
-            )
+            raise SettingError(f"there is no source {source}; the nearest is {nearest(source, list(now.policies))}")
     chosen = sources or [name for name, source in mill.recipe.sources.items() if source.policy] or list(now.policies)
     then = now.model_copy(update={"policies": {**now.policies, **dict.fromkeys(chosen, policy)}})
     found = compare(mill.store, elect.inputs, now, then)

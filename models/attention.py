@@ -63,7 +63,7 @@ def _blocks(q: Tensor, k: Tensor, v: Tensor, band: int, dropout: float) -> Tenso
     batch, heads, time, width = q.shape
     blocks = -(-time // band)
     rest = blocks * band - time
-    q = F.pad(q, (0, 0, 0, rest)).view(batch, heads * blocks, band, width)
+    q = F.pad(q, (0, 0, 0, rest)).reshape(batch, heads * blocks, band, width)
     k, v = _with_block_before(k, band, rest, blocks), _with_block_before(v, band, rest, blocks)
     # One mask for the first block, whose block before does not exist, and one for all others.
     positions = torch.arange(2 * band, device=q.device)
@@ -76,7 +76,7 @@ def _blocks(q: Tensor, k: Tensor, v: Tensor, band: int, dropout: float) -> Tenso
 def _with_block_before(x: Tensor, band: int, rest: int, blocks: int) -> Tensor:
     """(batch, heads, time, width) to (batch, heads * blocks, 2 * band, width)."""
     batch, heads, _, width = x.shape
-    x = F.pad(x, (0, 0, band, rest)).view(batch, heads, blocks + 1, band, width)
+    x = F.pad(x, (0, 0, band, rest)).reshape(batch, heads, blocks + 1, band, width)
     return torch.cat([x[:, :, :-1], x[:, :, 1:]], dim=3).flatten(1, 2)
 
 

@@ -40,8 +40,7 @@ def export(store: Store, run: Ref, tokenizer: Ref, folder: Path) -> dict[str, An
     """
     if folder.exists() and any(folder.iterdir()):
         raise GristmillError(f"{folder} is not empty: give a folder that does not exist yet")
-    import transformers  # seconds, which only this command should cost
-
+    transformers = _transformers()
     model = load_model(store, run, tokenizer)
     try:
         config, state = to_transformers(model.arch, model.state_dict())
@@ -70,6 +69,16 @@ def export(store: Store, run: Ref, tokenizer: Ref, folder: Path) -> dict[str, An
     }
 
 
+def _transformers() -> Any:
+    """The library, imported when it is needed since that takes seconds, and silent."""
+    import transformers
+
+    logging: Any = transformers.logging
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    return transformers
+
+
 def _write_tokenizer(store: Store, tokenizer: Ref, model: Transformer, folder: Path) -> Tokenizer:
     (file,) = load(store, tokenizer).files("tokenizer")
     vocabulary = Tokenizer.from_file(str(verified_path(store, tokenizer, file)))
@@ -80,8 +89,7 @@ def _write_tokenizer(store: Store, tokenizer: Ref, model: Transformer, folder: P
     vocabulary.save(str(folder / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": model.arch.context, **special}
     _write_json(folder / "tokenizer_config.json", settings)
-    import transformers
-
+    transformers = _transformers()
     loaded = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
     for text in SELF_CHECK:
         if loaded.encode(text) != vocabulary.encode(text).ids:
@@ -91,8 +99,7 @@ def _write_tokenizer(store: Store, tokenizer: Ref, model: Transformer, folder: P
 
 def _compared(folder: Path, model: Transformer, kind: str) -> float:
     """The largest difference between logits of the exported folder and of the network. Raises GristmillError."""
-    import transformers
-
+    transformers = _transformers()
     loaded = getattr(transformers, CLASSES[kind]).from_pretrained(folder, dtype=torch.float32).eval()
     length = min(COMPARED_TOKENS, model.arch.context)
     draw = torch.Generator().manual_seed(0)

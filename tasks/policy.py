@@ -5,7 +5,6 @@ A policy decides about facts that are measured already, so that trying another o
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from tasks.draws import uniform
 from tasks.measured import SIGNALS
 from tasks.repetition.recur import KINDS as RECURRING
 from tasks.signals.lines import LINE_RULES
-from warehouse.errors import SettingError
+from warehouse.errors import SettingError, nearest
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs" / "policies"
 LANGUAGE = "language"
@@ -171,11 +170,6 @@ def passing(checks: Sequence[Check], documents: int) -> npt.NDArray[np.bool_]:
     for check in checks:
         out &= ~check.broken
     return out
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """The known name that is most like another."""
-    return difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
 
 
 def names() -> list[str]:

@@ -1,5 +1,8 @@
 """The errors a user can cause, each one sentence that says what to do."""
 
+import difflib
+from collections.abc import Sequence
+
 
 class GristmillError(Exception):
     """An error whose message is meant for the user: the command line prints it without a traceback."""
@@ -23,3 +26,8 @@ class CorruptPart(GristmillError):
 
 class ConservationError(GristmillError):
     """A stage lost or invented documents: in != kept + removed + failed."""
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """The known name that is most like another, for sentences about unknown ones."""
+    return difflib.get_close_matches(name, known, n=1, cutoff=0)[0]

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-MEMORY = 0.98  # of the moving mean and variance: about the last 50 steps
+MEMORY = 0.95  # of the moving mean and variance: about the last 20 steps
 STEPS_TO_LEARN = 50  # before a loss can be called a spike
 
 

@@ -113,6 +113,7 @@ def train(model: Transformer, plan: Plan, data: Data, folder: Path, watcher: Wat
             figures["tokens_per_second"] = (data.tokens_after(step) - tokens) / (time.perf_counter() - clock)
         if step % plan.validate_every == 0 or step == plan.steps:
             figures |= _validated(loss_of, data.held_out(), plan.bf16)
+            parallel.settle(loss_of)
         if figures:
             watcher.log(step, figures)
             clock, tokens = time.perf_counter(), data.tokens_after(step)

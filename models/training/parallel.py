@@ -56,6 +56,11 @@ class Parallel:
             loss_of.set_requires_gradient_sync(last)  # type: ignore[operator]
         return contextlib.nullcontext()
 
+    def settle(self, loss_of: nn.Module) -> None:
+        """After a forward pass that no backward pass follows: what was gathered is let go."""
+        if self.world > 1 and self.kind == "fsdp":
+            loss_of.reshard()  # type: ignore[operator]
+
     def sum(self, value: Tensor) -> float:
         """The sum of a figure over the ranks."""
         if self.world > 1:

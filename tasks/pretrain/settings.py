@@ -11,10 +11,12 @@ from pydantic import Field, model_validator
 from models.architecture import Architecture
 from models.presets import PRESETS, Family, Shape, from_depth
 from models.training.schedule import BatchSchedule, Decay
-from tasks.policy import nearest
 from tasks.stage import StageSettings, operational
+from warehouse.errors import nearest
 
 DEFAULTS = Shape()
+# The settings of training that a preset or a depth sets.
+TRAINED_AS = {"steps"} | {name for preset in PRESETS.values() for name in preset.training}
 
 
 class ModelSettings(StageSettings):
