@@ -24,7 +24,7 @@ from tasks.pretrain.stage import CONFIG, WEIGHTS, load_model
 from tasks.stage import Made, Report, Stage, StageSettings
 from tasks.tokenizer import END_OF_TEXT, SELF_CHECK, TOKENIZER_FILE
 from warehouse.artifact import PartWriter, Ref, complete, load, verified_path
-from warehouse.errors import GristmillError, MissingArtifact
+from warehouse.errors import GristmillError
 from warehouse.store import Store
 
 TOLERANCE = 1e-4  # of a logit, float32 against float32
@@ -165,7 +165,7 @@ class ImportModel(Stage):
     def make(self, part: str, writer: PartWriter, report: Report) -> Made:
         """Reads the folder. Raises GristmillError where it is not known, or holds no model of the four families."""
         if self.folder is None:
-            raise MissingArtifact(_not_imported(self.settings.content))
+            raise GristmillError(_not_imported(self.settings.content))
         config = json.loads((self.folder / "config.json").read_text())
         try:
             family, arch, state = from_transformers(config, _weights(self.folder))
@@ -192,7 +192,7 @@ def imported_settings(store: Store, settings: PretrainSettings) -> PretrainSetti
     """Training settings with the sizes of the weights that they start from."""
     ref = ImportModel(store, settings.initial).ref
     if complete(store, ref) is None:
-        raise MissingArtifact(_not_imported(settings.initial))
+        raise GristmillError(_not_imported(settings.initial))
     manifest = load(store, ref)
     return settings.model_copy(update={"model": ModelSettings.model_validate(manifest.statistic("model"))})
 

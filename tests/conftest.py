@@ -7,6 +7,7 @@ import fcntl
 import io
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -112,3 +113,10 @@ def finished(shared_folder: Path) -> Run:
             note.write_text(json.dumps(run.ports))
     works, reference = json.loads(note.read_text())
     return Run(store, (works, reference))
+
+
+@pytest.fixture
+def copied(finished: Run, tmp_path: Path) -> Run:
+    """A copy of the finished run's store that a test may change."""
+    shutil.copytree(finished.store, tmp_path / "store")
+    return Run(tmp_path / "store", finished.ports)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 import transformers
@@ -11,6 +14,12 @@ from models.bert import Bert, build
 from models.interchange import CLASSES, NotInterchangeable, from_transformers, to_transformers
 from models.presets import Shape
 from models.transformer import Transformer
+from tasks.interchange import content_of
+from tasks.pretrain.stage import load_model
+from tests.conftest import Run
+from warehouse import log
+from warehouse.artifact import load
+from warehouse.store import Store
 
 VOCABULARY, CONTEXT = 131, 48
 SHAPES = {
@@ -127,3 +136,48 @@ def test_what_transformers_has_no_class_for_is_refused() -> None:
         from_transformers({"model_type": "llama"}, {})
     with pytest.raises(NotInterchangeable, match="alternate"):
         from_transformers({"model_type": "gpt_neo", "num_layers": 2, "attention_types": [[["global"], 2]]}, {})
+
+
+def test_exported_model_is_imported_evaluated_and_trained_on(copied: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "exported"
+    made = copied.here("export", str(folder), "-c", "demo-tiny")
+    assert made.returncode == 0, made.stderr
+    assert "transformers loads it" in made.stdout
+    names = {"README.md", "config.json", "generation_config.json", "model.safetensors"}
+    assert {path.name for path in folder.iterdir()} == names | {"tokenizer.json", "tokenizer_config.json"}
+    store = Store(str(copied.store))
+    trained = log.current(store)["pretrain"][0]
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    asked = torch.randint(0, 512, (2, 60), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        assert (loaded(asked).logits - load_model(store, trained)(asked)).abs().max() < 1e-4
+    again = copied.here("export", str(folder), "-c", "demo-tiny")
+    assert again.returncode == 1
+    assert "is not empty" in again.stderr
+    content = content_of(folder)
+    early = copied.here("status", "demo-tiny", overrides=(f"pretrain.initial={content}",))
+    assert "gristmill import" in early.stdout + early.stderr
+    told = copied.here("import", str(folder), "-c", "demo-tiny")
+    assert f"pretrain.initial={content}" in told.stdout
+    as_it_is = (f"pretrain.initial={content}", "pretrain.steps=0", "pretrain.tokens=0")
+    done = copied.drive(*as_it_is, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    before, after = load_model(store, trained), load_model(store, log.current(store)["pretrain"][0])
+    assert load(store, log.current(store)["pretrain"][0]).statistic("steps") == 0
+    assert all(torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters(), strict=True))
+    done = copied.drive(f"pretrain.initial={content}", "pretrain.steps=3", until="pretrain", check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    further = log.current(store)["pretrain"][0]
+    assert load(store, further).statistic("steps") == 3
+    assert not torch.equal(load_model(store, further).tokens.weight, after.tokens.weight)
+
+
+def test_folders_that_hold_no_such_model_are_refused(finished: Run, tmp_path: Path) -> None:
+    refused = finished.here("import", str(tmp_path), "-c", "demo-tiny")
+    assert "has no config.json" in refused.stderr
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    (tmp_path / "tokenizer.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"nothing")
+    refused = finished.here("import", str(tmp_path), "-c", "demo-tiny")
+    assert refused.returncode == 1
+    assert "cannot be imported" in refused.stderr

@@ -59,7 +59,7 @@ class BatchSchedule:
 
     def steps_for(self, sequences: int) -> int:
         """Steps until so many sequences were seen."""
-        return self.step_of(max(1, sequences) - 1)
+        return self.step_of(sequences - 1) if sequences else 0
 
 
 @lru_cache(maxsize=16)
