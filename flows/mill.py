@@ -23,7 +23,7 @@ from tasks.extract.archive import ExtractArchive
 from tasks.extract.extraction import Extraction
 from tasks.extract.stage import Extract
 from tasks.extract.table import ExtractTable
-from tasks.interchange import ImportModel, imported_settings
+from tasks.interchange import imported, imported_settings
 from tasks.pack import Pack
 from tasks.pretrain.stage import Pretrain
 from tasks.quality import TrainQuality
@@ -192,14 +192,14 @@ class Mill:
         """The stage that learns a vocabulary, for which that of imported weights stands in."""
         stage = TrainTokenizer(self.store, self.recipe.tokenizer, self._inputs(corpus="select"))
         if self.recipe.pretrain.initial:
-            stage.kept = ImportModel(self.store, self.recipe.pretrain.initial).ref
+            stage.kept = imported(self.store, self.recipe.pretrain.initial)
             return stage
         return self._kept(stage)
 
     def _pretrain(self) -> Stage:
         settings, inputs = self.recipe.pretrain_settings(), self._inputs(tokens="pack", tokenizer="tokenizer")
         if settings.initial:
-            inputs |= {"initial": Input.of(ImportModel(self.store, settings.initial).ref)}
+            inputs |= {"initial": Input.of(imported(self.store, settings.initial))}
             settings = imported_settings(self.store, settings)
         return Pretrain(self.store, settings, inputs)
 

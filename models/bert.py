@@ -42,7 +42,7 @@ class Bert(Transformer):
 
     def forward(self, ids: Tensor, types: Tensor | None = None) -> Tensor:
         """Logits of the token at every position, (batch, time, vocabulary)."""
-        return F.linear(self.transformed(self.hidden(ids, types=types)[0]), self.tokens.weight, self.masked_bias)
+        return F.linear(self.transformed(self.hidden(ids, types=types)), self.tokens.weight, self.masked_bias)
 
     def transformed(self, hidden: Tensor) -> Tensor:
         """What the masked-token head multiplies with the embedding: dense, GELU, LayerNorm."""
@@ -61,7 +61,8 @@ class Bert(Transformer):
 
     def at_masked(self, hidden: Tensor, batch: MaskedBatch) -> Tensor:
         """The hidden states of the hidden tokens, (batch, predictions, width)."""
-        return hidden.gather(1, batch.positions[..., None].expand(-1, -1, hidden.shape[-1]))
+        rows = torch.arange(len(hidden), device=hidden.device)[:, None]
+        return hidden[rows, batch.positions]  # whose backward pass is deterministic on every device
 
     def loss(self, *batch: Tensor) -> Tensor:
         """Nats of a hidden token plus nats of the next-sentence label."""
@@ -71,7 +72,7 @@ class Bert(Transformer):
     def figures(self, *batch: Tensor) -> dict[str, Tensor]:
         """Held out: nats and accuracy of hidden tokens, accuracy of the next-sentence label."""
         sequences = MaskedBatch(*batch)
-        hidden = self.hidden(sequences.ids, types=sequences.types)[0]
+        hidden = self.hidden(sequences.ids, types=sequences.types)
         right = (self.masked_logits(hidden, sequences).argmax(-1) == sequences.targets) * sequences.weights
         return {
             "validation_loss": self._losses(sequences)[0],
@@ -81,7 +82,7 @@ class Bert(Transformer):
 
     def _losses(self, batch: MaskedBatch) -> tuple[Tensor, Tensor]:
         """Mean nats of a hidden token (a sequence's mean, then the batch's), and of the next-sentence label."""
-        hidden = self.hidden(batch.ids, types=batch.types)[0]
+        hidden = self.hidden(batch.ids, types=batch.types)
         shares = batch.weights / batch.weights.sum(1, keepdim=True).clamp(min=1) / len(batch.ids)
         states = self.transformed(self.at_masked(hidden, batch)).flatten(0, 1)
         tokens = cross_entropy(states, self.tokens.weight, batch.targets.flatten(), shares.flatten(), self.masked_bias)

@@ -65,6 +65,7 @@ def choose(log_probabilities: Tensor, sampling: Sampling, draw: torch.Generator)
     if sampling.top_p < 1:
         ordered, places = torch.softmax(scores, 0).sort(descending=True, stable=True)
         beyond = ordered.cumsum(0) - ordered >= sampling.top_p  # the token that reaches it is kept
+        beyond[0] = False
         scores = scores.index_fill(0, places[beyond], -torch.inf)
     return int(torch.multinomial(torch.softmax(scores, 0), 1, generator=draw))
 
@@ -78,13 +79,14 @@ class _Window:
         self._read([row[-model.arch.context :] for row in rows])
 
     def _read(self, rows: list[list[int]], cache: Cache | None = None) -> None:
-        states, self.cache = self.model.hidden(torch.tensor(rows, device=self.device), cache)
+        self.cache = cache or self.model.new_cache()
+        states = self.model.hidden(torch.tensor(rows, device=self.device), self.cache)
         logits = F.linear(states[:, -1], self.model.tokens.weight).float()
         self.log_probabilities = torch.log_softmax(logits, -1).cpu()
 
     def extend(self, rows: list[list[int]]) -> None:
         """Moves on to sequences that are one token longer."""
-        if self.cache[0][0].shape[2] < self.model.arch.context:
+        if self.cache[0].time < self.model.arch.context:
             self._read([row[-1:] for row in rows], self.cache)
         else:
             self._read([row[-max(1, self.model.arch.context // 2) :] for row in rows])
@@ -92,7 +94,8 @@ class _Window:
     def reorder(self, origins: list[int]) -> None:
         """Lets row i go on from what row ``origins[i]`` was."""
         chosen = torch.tensor(origins, device=self.device)
-        self.cache = [(k[chosen], v[chosen]) for k, v in self.cache]
+        for layer in self.cache:
+            layer.reorder(chosen)
 
 
 def _beam_search(model: Transformer, prompt: list[int], length: int, sampling: Sampling, stop: int | None) -> list[int]:

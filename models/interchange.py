@@ -114,6 +114,9 @@ def from_transformers(config: Mapping[str, Any], state: State) -> tuple[Family, 
         raise NotInterchangeable(f"a model of type {kind or 'unknown'} is none of {', '.join(CLASSES)}")
     family, arch = _architecture(config, kind)
     state = _plain_names(state, kind)
+    head, embedding = state.get("lm_head.weight"), state.get(f"{TOPS[kind]['tokens']}.weight")
+    if head is not None and embedding is not None and not torch.equal(head, embedding):
+        raise NotInterchangeable("its output is not tied to its embedding")
     out: dict[str, Tensor] = {}
     try:
         for ours, theirs in TOPS[kind].items():
@@ -232,13 +235,15 @@ def _architecture(config: Mapping[str, Any], kind: str) -> tuple[Family, Archite
         family: Family = "gpt" if kind == "gpt2" else "gpt1"
         shape = Shape(family, get("n_layer", 12), get("n_head", 12), get("n_embd", 768), 0, get("n_positions", 1024))
         dropouts = get("resid_pdrop", 0.1), get("attn_pdrop", 0.1)
-        expected = {"activation_function": "gelu_new", "afn": "gelu", "layer_norm_epsilon": 1e-5}
+        expected: dict[str, Any] = {"activation_function": "gelu_new", "afn": "gelu", "layer_norm_epsilon": 1e-5}
+        expected |= {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False}
     elif kind == "bert":
         family = "bert"
         sizes = get("num_hidden_layers", 12), get("num_attention_heads", 12), get("hidden_size", 768)
         shape = Shape(family, *sizes, 0, get("max_position_embeddings", 512))
         dropouts = get("hidden_dropout_prob", 0.1), get("attention_probs_dropout_prob", 0.1)
-        expected = {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "type_vocab_size": 2}
+        expected = {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "type_vocab_size": 2, "is_decoder": False}
+        expected |= {"position_embedding_type": "absolute"}
     else:
         family = "gpt"
         layers = get("num_layers", 24)
@@ -251,7 +256,7 @@ def _architecture(config: Mapping[str, Any], kind: str) -> tuple[Family, Archite
         shape = Shape(**(shape.__dict__ | {"band": get("window_size", 256)}))
         dropouts = get("resid_dropout", 0.0), get("attention_dropout", 0.0)
         expected = {"activation_function": "gelu_new", "layer_norm_epsilon": 1e-5}
-    for name, value in expected.items():
+    for name, value in (expected | {"tie_word_embeddings": True}).items():
         if name in config and config[name] != value:
             raise NotInterchangeable(f"its {name} is {config[name]}, and only {value} is known")
     for inner in ("n_inner", "intermediate_size"):

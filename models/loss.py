@@ -27,7 +27,24 @@ def cross_entropy(
         return _whole(hidden, output, targets, weights, bias)
     if bias is None:
         bias = output.new_zeros(len(output))
-    return _Chunked.apply(hidden, output, bias, targets, weights, rows)  # type: ignore[no-any-return, no-untyped-call]
+    gradients = torch.is_grad_enabled()
+    return _Chunked.apply(hidden, output, bias, targets, weights, rows, gradients)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def log_probabilities(hidden: Tensor, output: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Log probability in nats of each target, and whether it was the first choice; in chunks, without gradients.
+
+    ``hidden`` is (positions, width), ``targets`` (positions,).
+    """
+    rows = max(1, CHUNK_LOGITS // len(output))
+    nats, first = [], []
+    for start in range(0, len(hidden), rows):
+        part = slice(start, start + rows)
+        logits = torch.nn.functional.linear(hidden[part], output).float()
+        picked = targets[part, None]
+        nats.append((logits.gather(1, picked) - torch.logsumexp(logits, 1, keepdim=True))[:, 0])
+        first.append(logits.argmax(1) == targets[part])
+    return torch.cat(nats), torch.cat(first)
 
 
 def _whole(hidden: Tensor, output: Tensor, targets: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
@@ -40,16 +57,22 @@ class _Chunked(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, output: Tensor, bias: Tensor, targets: Tensor, weights: Tensor, rows: int
+        ctx: Any,
+        hidden: Tensor,
+        output: Tensor,
+        bias: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        rows: int,
+        gradients: bool,
     ) -> Tensor:
-        """See ``cross_entropy``; ``rows`` positions at a time."""
+        """See ``cross_entropy``; ``rows`` positions at a time. Gradients are summed in float32."""
         autocast = torch.is_autocast_enabled(hidden.device.type)
         kind = torch.get_autocast_dtype(hidden.device.type) if autocast else hidden.dtype
         inner, matrix = hidden.to(kind), output.to(kind)
-        needs_gradient = any(ctx.needs_input_grad)
-        to_hidden = torch.empty_like(inner) if needs_gradient else None
-        to_output = torch.zeros_like(output) if needs_gradient else None
-        to_bias = torch.zeros_like(bias) if needs_gradient else None
+        to_hidden = torch.empty_like(inner) if gradients else None
+        to_output = torch.zeros_like(output, dtype=torch.float32) if gradients else None
+        to_bias = torch.zeros_like(bias, dtype=torch.float32) if gradients else None
         total = hidden.new_zeros((), dtype=torch.float32)
         with torch.autocast(hidden.device.type, enabled=False):
             for first in range(0, len(hidden), rows):
@@ -61,14 +84,14 @@ class _Chunked(torch.autograd.Function):
                 if to_hidden is None or to_output is None or to_bias is None:
                     continue
                 gradient = logits.sub_(nats).exp_()
-                gradient.scatter_add_(1, picked, gradient.new_full(picked.shape, -1.0))
+                gradient.scatter_(1, picked, gradient.gather(1, picked) - 1)
                 gradient *= weights[part, None]
                 to_bias += gradient.sum(0)
                 gradient = gradient.to(kind)
                 torch.mm(gradient, matrix, out=to_hidden[part])
-                to_output += (gradient.T @ inner[part]).to(output.dtype)
-        if to_hidden is not None:
-            ctx.save_for_backward(to_hidden.to(hidden.dtype), to_output, to_bias)
+                to_output += gradient.T @ inner[part]
+        if to_hidden is not None and to_output is not None and to_bias is not None:
+            ctx.save_for_backward(to_hidden.to(hidden.dtype), to_output.to(output.dtype), to_bias.to(bias.dtype))
         return total
 
     @staticmethod
@@ -76,4 +99,4 @@ class _Chunked(torch.autograd.Function):
         """The gradients that the forward pass took, scaled."""
         (scale,) = gradients
         to_hidden, to_output, to_bias = ctx.saved_tensors
-        return to_hidden * scale, to_output * scale, to_bias * scale, None, None, None
+        return to_hidden * scale, to_output * scale, to_bias * scale, None, None, None, None

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from models.bert import Bert, MaskedBatch
+from models.loss import log_probabilities
 from models.transformer import Transformer, has_bf16
 
 Tokens = npt.NDArray[np.int64]
@@ -47,7 +48,7 @@ def score_masked(model: Bert, batches: Iterable[tuple[Tensor, ...]]) -> MaskedSc
     columns: list[list[Tensor]] = [[], [], [], []]
     for raw in batches:
         batch = MaskedBatch(*(tensor.to(device) for tensor in raw))
-        hidden = model.hidden(batch.ids, types=batch.types)[0]
+        hidden = model.hidden(batch.ids, types=batch.types)
         logits = model.masked_logits(hidden, batch).float()
         nats = -torch.log_softmax(logits, -1).gather(-1, batch.targets[..., None])[..., 0]
         right = (logits.argmax(-1) == batch.targets).float()
@@ -97,9 +98,9 @@ class Network:
             ids[row, : len(piece) - 1] = torch.from_numpy(piece[:-1])
             targets[row, : len(piece) - 1] = torch.from_numpy(piece[1:])
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=has_bf16(self.device)):
-            logits = self.model(ids.to(self.device)).float()
-        chosen = logits.argmax(-1).cpu() == targets
-        nats = torch.log_softmax(logits, -1).gather(-1, targets.to(self.device)[..., None])[..., 0].cpu()
+            hidden = self.model.hidden(ids.to(self.device)).flatten(0, 1)
+            found = log_probabilities(hidden, self.model.tokens.weight, targets.to(self.device).flatten())
+        nats, chosen = (values.view(ids.shape).cpu() for values in found)
         for row, (index, start) in enumerate(windows):
             length = len(pieces[row]) - 1
             # A later window scores again what an earlier one saw; the one with more context wins.

@@ -19,7 +19,34 @@ from models.attention import attend
 from models.loss import cross_entropy
 
 WEIGHT_STD, POSITION_STD = 0.02, 0.01  # Radford et al. 2018, 2019 and the released code
-Cache = list[tuple[Tensor, Tensor]]
+
+
+class KeyValues:
+    """One layer's keys and values of the positions so far, (batch, heads, time, head width): what generation keeps."""
+
+    def __init__(self) -> None:
+        self.keys: Tensor | None = None
+        self.values: Tensor | None = None
+
+    def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Adds the next positions and returns all."""
+        if self.keys is not None and self.values is not None:
+            keys, values = torch.cat([self.keys, keys], dim=2), torch.cat([self.values, values], dim=2)
+        self.keys, self.values = keys, values
+        return keys, values
+
+    def reorder(self, rows: Tensor) -> None:
+        """Goes on with these rows of the batch."""
+        if self.keys is not None and self.values is not None:
+            self.keys, self.values = self.keys[rows], self.values[rows]
+
+    @property
+    def time(self) -> int:
+        """Positions so far."""
+        return 0 if self.keys is None else self.keys.shape[2]
+
+
+Cache = list[KeyValues]
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -39,14 +66,15 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(arch.width, 3 * arch.inner_width)
         self.out = nn.Linear(arch.inner_width, arch.width)
 
-    def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """``x`` is (batch, time, width); ``past`` holds keys and values of earlier positions."""
+    def forward(self, x: Tensor, past: KeyValues | None = None) -> Tensor:
+        """``x`` is (batch, time, width); ``past`` holds keys and values of earlier positions, and takes these."""
         batch, time, _ = x.shape
         q, k, v = self.qkv(x).view(batch, time, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         if past is not None:
-            k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
+            k, v = past.extend(k, v)
         y = attend(q, k, v, self.causal, self.band, self.dropout if self.training else 0.0)
-        return self.out(y.transpose(1, 2).reshape(batch, time, -1)), (k, v)
+        out: Tensor = self.out(y.transpose(1, 2).reshape(batch, time, -1))
+        return out
 
 
 class Block(nn.Module):
@@ -63,14 +91,15 @@ class Block(nn.Module):
         self.down = nn.Linear(MLP_RATIO * arch.width, arch.width)
         self.dropout = nn.Dropout(arch.dropout)
 
-    def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(self, x: Tensor, past: KeyValues | None = None) -> Tensor:
         """(batch, time, width) to the same."""
-        attended, present = self.attention(self.ln_1(x) if self.pre_norm else x, past)
-        x = x + self.dropout(attended)
+        x = x + self.dropout(self.attention(self.ln_1(x) if self.pre_norm else x, past))
         if self.pre_norm:
-            return x + self.dropout(self.mlp(self.ln_2(x))), present
-        x = self.ln_1(x)
-        return self.ln_2(x + self.dropout(self.mlp(x))), present
+            x = x + self.dropout(self.mlp(self.ln_2(x)))
+        else:
+            x = self.ln_1(x)
+            x = self.ln_2(x + self.dropout(self.mlp(x)))
+        return x
 
     def mlp(self, x: Tensor) -> Tensor:
         """The perceptron."""
@@ -111,31 +140,32 @@ class Transformer(nn.Module):
                 nn.init.normal_(parameter, std=scaled if kind == "gpt2" else WEIGHT_STD, generator=draw)
         return self
 
-    def hidden(self, ids: Tensor, cache: Cache | None = None, types: Tensor | None = None) -> tuple[Tensor, Cache]:
-        """The final hidden states, and the keys and values by which a later call continues."""
-        start = cache[0][0].shape[2] if cache else 0
+    def hidden(self, ids: Tensor, cache: Cache | None = None, types: Tensor | None = None) -> Tensor:
+        """The final hidden states, (batch, time, width); with a cache the ids go on from what it holds."""
+        start = cache[0].time if cache else 0
         x = self.tokens(ids) + self.positions.weight[start : start + ids.shape[1]]
         if self.token_types is not None:
             x = x + self.token_types(torch.zeros_like(ids) if types is None else types)
         x = self.dropout(self.ln_embedding(x))
-        grown: Cache = []
         for index, block in enumerate(self.blocks):
-            if self.recompute and self.training:
-                x, present = checkpoint(block, x, use_reentrant=False)
-            else:
-                x, present = block(x, cache[index] if cache else None)
-            grown.append(present)
-        return self.ln_final(x), grown
+            past = cache[index] if cache else None
+            x = checkpoint(block, x, use_reentrant=False) if self.recompute and self.training else block(x, past)
+        final: Tensor = self.ln_final(x)
+        return final
+
+    def new_cache(self) -> Cache:
+        """An empty cache for ``hidden``."""
+        return [KeyValues() for _ in self.blocks]
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits of the next token at every position."""
-        return F.linear(self.hidden(ids)[0], self.tokens.weight)
+        return F.linear(self.hidden(ids), self.tokens.weight)
 
     def loss(self, *batch: Tensor) -> Tensor:
         """Mean cross-entropy in nats of (ids, targets), (batch, time) each; the logits exist in chunks only."""
         ids, targets = batch
         weights = torch.full((targets.numel(),), 1 / targets.numel(), device=ids.device)
-        return cross_entropy(self.hidden(ids)[0].flatten(0, 1), self.tokens.weight, targets.flatten(), weights)
+        return cross_entropy(self.hidden(ids).flatten(0, 1), self.tokens.weight, targets.flatten(), weights)
 
     def figures(self, *batch: Tensor) -> dict[str, Tensor]:
         """What is reported of held-out text: the mean nats of a token."""

@@ -125,7 +125,7 @@ def test_next_sentence_logits_equal_transformers() -> None:
     types = (torch.arange(CONTEXT) > 20).long().expand(3, -1)
     found = other(ids(), token_type_ids=types)
     assert (model(ids(), types) - found.prediction_logits).abs().max() < 1e-5
-    assert (model.follows(model.hidden(ids(), types=types)[0]) - found.seq_relationship_logits).abs().max() < 1e-5
+    assert (model.follows(model.hidden(ids(), types=types)) - found.seq_relationship_logits).abs().max() < 1e-5
 
 
 def test_what_transformers_has_no_class_for_is_refused() -> None:
@@ -134,6 +134,11 @@ def test_what_transformers_has_no_class_for_is_refused() -> None:
         to_transformers(wide.arch, wide.state_dict())
     with pytest.raises(NotInterchangeable, match="llama"):
         from_transformers({"model_type": "llama"}, {})
+    config, state = to_transformers(ours("gpt2").arch, ours("gpt2").state_dict())
+    with pytest.raises(NotInterchangeable, match="scale_attn_by_inverse_layer_idx"):
+        from_transformers(config | {"scale_attn_by_inverse_layer_idx": True}, state)
+    with pytest.raises(NotInterchangeable, match="not tied"):
+        from_transformers(config, state | {"lm_head.weight": torch.zeros(VOCABULARY, 64)})
     with pytest.raises(NotInterchangeable, match="alternate"):
         from_transformers({"model_type": "gpt_neo", "num_layers": 2, "attention_types": [[["global"], 2]]}, {})
 

@@ -124,7 +124,7 @@ def test_a_position_sees_no_later_one_and_none_beyond_the_band() -> None:
     model = build(Shape("gpt", 2, 2, 16, context=32, band=4).architecture(20)).initialise(1).eval()
     attention = model.blocks[1].attention
     x = torch.randn(1, 32, 16, requires_grad=True)
-    out, _ = attention(x, None)
+    out = attention(x)
     out[0, 20].sum().backward()
     assert x.grad is not None
     seen = x.grad[0].abs().sum(-1).nonzero().flatten().tolist()
@@ -192,6 +192,7 @@ def test_nucleus_and_top_k_draw_from_the_fewest_likeliest_tokens(seed: int, top_
     draw = torch.Generator().manual_seed(seed)
     drawn = {choose(scores, Sampling(top_p=top_p, top_k=top_k), draw) for _ in range(60)}
     assert drawn <= set(nucleus)
+    assert choose(scores, Sampling(top_p=0.0, top_k=top_k), draw) == order[0]
     assert choose(scores, Sampling(temperature=0), draw) == order[0]
 
 

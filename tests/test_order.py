@@ -82,6 +82,11 @@ def test_seed_and_tokens_change_the_order() -> None:
     assert first != _order(identity="u").batch_at(3)
 
 
+def test_source_too_rare_to_be_drawn_is_named() -> None:
+    with pytest.raises(ValueError, match="source b has less than 1 in 1024"):
+        _order(weights=(("a", 1.0), ("b", 0.0004)))
+
+
 def test_source_shorter_than_a_window_is_named() -> None:
     with pytest.raises(ValueError, match="source b has 8 training tokens"):
         _order(streams=(("a", 801), ("b", 8)))

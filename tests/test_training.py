@@ -66,7 +66,7 @@ def command(job: Job) -> list[str]:
     launcher = (
         [sys.executable]
         if job.settings.ranks == 1
-        else [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={job.settings.ranks}"]
+        else [sys.executable, "-m", "tasks.pretrain.launch", "--standalone", f"--nproc-per-node={job.settings.ranks}"]
     )
     return [*launcher, "-m", "tasks.pretrain.process", str(path)]
 
@@ -149,7 +149,7 @@ ADAMW = OptimizerPlan("adamw", 1e-3, 0.02, (0.9, 0.95), 1e-8, 0.1)
 
 
 def test_damaged_checkpoint_is_passed_over_and_a_foreign_one_refused(tmp_path: Path) -> None:
-    model, guard = small(), torch.zeros(3, dtype=torch.float64)
+    model, guard = small(), torch.zeros(4, dtype=torch.float64)
     optimizers = make_optimizers(model, ADAMW)
     model.loss(torch.zeros(1, 4, dtype=torch.int64), torch.zeros(1, 4, dtype=torch.int64)).backward()
     optimizers[0].step()
@@ -164,6 +164,30 @@ def test_damaged_checkpoint_is_passed_over_and_a_foreign_one_refused(tmp_path: P
     assert checkpoint.newest(tmp_path, "run") == tmp_path / "step-00000005.safetensors"
     with pytest.raises(checkpoint.ForeignCheckpoint):
         checkpoint.newest(tmp_path, "other")
+
+
+def test_pinned_steps_are_saved_whatever_the_cadence_and_published_whole(finished: Run, tmp_path: Path) -> None:
+    job = job_of(finished, tmp_path / "job", steps=10, save_every=4, pin_every=3)
+    train(job)
+    assert [step for step in range(1, 11) if checkpoint.pinned(job.folder, "test", step)] == [3, 6, 9, 10]
+    (job.folder / "step-00000006.safetensors").write_bytes(b"damaged")
+    assert checkpoint.pinned(job.folder, "test", 6) is None
+
+
+def test_ranks_end_with_the_process_that_started_them(finished: Run, tmp_path: Path) -> None:
+    job = job_of(finished, tmp_path / "job", steps=100_000, save_every=5, ranks=2)
+    script = f"import sys\nfrom tasks.process import events\nlist(events({command(job)!r}, __import__('pathlib').Path('{tmp_path}/log')))"
+    with subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT) as parent:
+        deadline = time.monotonic() + 120
+        while not list(job.folder.glob("*.json")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        parent.kill()
+        parent.wait()
+    assert list(job.folder.glob("*.json"))
+    time.sleep(4)
+    last = max(path.stat().st_mtime_ns for path in job.folder.iterdir())
+    time.sleep(3)
+    assert max(path.stat().st_mtime_ns for path in job.folder.iterdir()) == last
 
 
 def test_a_save_that_fails_is_heard_of(tmp_path: Path) -> None:
@@ -411,8 +435,22 @@ def test_bad_step_changes_nothing_and_is_skipped_or_halts(tmp_path: Path) -> Non
     assert [bad.step for bad in seen.bad] == [4]
     assert all(bool(torch.isfinite(p).all()) for p in model.parameters())
     model = small()
+    data = Fixed(4, 8, 32)
+    with torch.no_grad():
+        model.ln_final.weight[0] = torch.nan  # and so it stays: skipping does not go on for ever, stopped or not
+    with pytest.raises(BadStep, match="not finite at step 11"):
+        train_here(model, plan_of(data, on_bad_step="skip", save_every=6), data, tmp_path / "c", seen, Parallel())
+    with pytest.raises(BadStep, match="not finite at step 11"):
+        train_here(model, plan_of(data, on_bad_step="skip", save_every=6), data, tmp_path / "c", seen, Parallel())
+    model, data = small(), Poisoned(4, 8, 32)
     with pytest.raises(BadStep, match="not finite at step 4"):
         train_here(model, plan_of(data, steps=6), data, tmp_path / "b", seen, Parallel())
+
+
+def descendants(process: int) -> list[int]:
+    """A process' children and theirs: torchrun gives each rank a session of its own."""
+    children = [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    return [number for child in children for number in (child, *descendants(child))]
 
 
 DROPOUTS = {"dropout": 0.1, "attention_dropout": 0.1}
@@ -459,7 +497,8 @@ def test_kills_at_random_moments_change_no_byte(finished: Run, tmp_path: Path, c
                     pass
             if process.poll() is not None:
                 break
-            os.killpg(process.pid, signal.SIGKILL)
+            for number in [process.pid, *descendants(process.pid)]:
+                os.kill(number, signal.SIGKILL)
             process.wait()
             kills += 1
             in_save += bool(list(job.folder.glob("*.tmp")))

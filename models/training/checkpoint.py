@@ -30,24 +30,24 @@ class ForeignCheckpoint(Exception):
 
 
 def state_tensors(model: nn.Module, optimizers: list[torch.optim.Optimizer], guard: Tensor) -> dict[str, Tensor]:
-    """All tensors of the training state by name, whole even where ranks hold slices of them (a collective then)."""
+    """All tensors of the training state by name, in the slices in which ranks hold them."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     tensors = {f"model.{name}": parameter.detach() for name, parameter in model.named_parameters()}
     for optimizer in optimizers:
         for parameter, state in optimizer.state.items():
             tensors |= {f"optimizer.{kind}.{names[parameter]}": torch.as_tensor(value) for kind, value in state.items()}
-    whole = {name: value.full_tensor() if isinstance(value, DTensor) else value for name, value in tensors.items()}
-    return {name: value.contiguous() for name, value in sorted((whole | {GUARD: guard}).items())}
+    return dict(sorted((tensors | {GUARD: guard}).items()))
 
 
 class Saver:
     """Writes checkpoints beside the training: a save copies the state and returns, a thread does the rest.
 
-    ``keep`` newest checkpoints are kept, and every one whose step ``pin_every`` divides (0: none).
+    ``keep`` newest checkpoints are kept, and every one whose step ``pin_every`` divides (0: none). Every rank calls
+    ``save``, since slices are gathered, a tensor at a time; the one that ``writes`` keeps what it gathers.
     """
 
-    def __init__(self, folder: Path, run: str, keep: int, pin_every: int = 0) -> None:
-        self.folder, self.run, self.keep, self.pin_every = folder, run, keep, pin_every
+    def __init__(self, folder: Path, run: str, keep: int, pin_every: int = 0, writes: bool = True) -> None:
+        self.folder, self.run, self.keep, self.pin_every, self.writes = folder, run, keep, pin_every, writes
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         self._copies: dict[str, Tensor] = {}
@@ -57,10 +57,15 @@ class Saver:
         """Takes the state after ``step``. Raises OSError where the save before could not be written."""
         self.wait()
         with torch.no_grad():
-            for name, value in tensors.items():
+            for name, held in tensors.items():
+                value = held.full_tensor() if isinstance(held, DTensor) else held
+                if not self.writes:
+                    continue
                 if name not in self._copies:
-                    self._copies[name] = torch.empty_like(value, device="cpu")
+                    self._copies[name] = torch.empty(value.shape, dtype=value.dtype)
                 self._copies[name].copy_(value)
+        if not self.writes:
+            return
         self._thread = threading.Thread(target=self._write, args=(step,), name=f"save-{step}")
         self._thread.start()
 
@@ -136,20 +141,30 @@ def newest(folder: Path, run: str) -> Path | None:
 
     Raises ForeignCheckpoint for one of another run.
     """
-    for record_path in sorted(folder.glob("step-*.json"), reverse=True):
-        try:
-            record = json.loads(record_path.read_text())
-            with record_path.with_suffix(".safetensors").open("rb") as handle:
-                digest = hashlib.file_digest(handle, "sha256").hexdigest()
-        except (OSError, ValueError):
-            continue
-        if record["run"] != run:
-            raise ForeignCheckpoint(
-                f"the checkpoint {record_path.stem} in {folder} belongs to run {record['run'][:8]}, not {run[:8]}"
-            )
-        if digest == record["sha256"]:
-            return record_path.with_suffix(".safetensors")
-    return None
+    return next(
+        (path for record in sorted(folder.glob("step-*.json"), reverse=True) if (path := _valid(record, run))), None
+    )
+
+
+def pinned(folder: Path, run: str, step: int) -> Path | None:
+    """The checkpoint of one step, or None where it is missing or damaged."""
+    return _valid(folder / f"step-{step:08d}.json", run)
+
+
+def _valid(record_path: Path, run: str) -> Path | None:
+    """The checkpoint that a record names, if its bytes are the record's. Raises ForeignCheckpoint."""
+    path = record_path.with_suffix(".safetensors")
+    try:
+        record = json.loads(record_path.read_text())
+        with path.open("rb") as handle:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    except (OSError, ValueError):
+        return None
+    if record["run"] != run:
+        raise ForeignCheckpoint(
+            f"the checkpoint {path.stem} in {path.parent} is of run {record['run'][:8]}, not {run[:8]}"
+        )
+    return path if digest == record["sha256"] else None
 
 
 def restore(path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer], guard: Tensor) -> int:

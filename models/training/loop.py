@@ -45,6 +45,11 @@ class Plan:
     log_every: int
     compiled: bool
 
+    def saves_after(self, step: int) -> bool:
+        """Whether a checkpoint is due: by the cadence, to be pinned, or since it is the last."""
+        pins = self.pin_every > 0 and step % self.pin_every == 0
+        return pins or step % self.save_every == 0 or step == self.steps
+
 
 class Data(Protocol):
     """What training asks of its data."""
@@ -75,62 +80,94 @@ class Watcher(Protocol):
         """Whether to save and stop."""
 
 
-def train(model: Transformer, plan: Plan, data: Data, folder: Path, watcher: Watcher, parallel: Parallel) -> bool:
+def train(
+    model: Transformer,
+    plan: Plan,
+    data: Data,
+    folder: Path,
+    watcher: Watcher,
+    parallel: Parallel,
+    device: torch.device | None = None,
+) -> bool:
     """Trains to ``plan.steps`` from the newest checkpoint in ``folder``; returns whether it got there.
 
     Raises BadStep where a loss spikes or a number is not finite and the plan says to halt.
     """
-    device = model.tokens.weight.device
-    loss_of = parallel.wrap(_Loss(model, plan))
-    optimizers = make_optimizers(model, plan.optimizer)
-    peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
-    guard = Guard(plan.spike_deviations)
-    found = checkpoint.newest(folder, plan.run)
-    step = checkpoint.restore(found, model, optimizers, guard.statistics) if found else 0
-    saver = checkpoint.Saver(folder, plan.run, plan.keep_checkpoints, plan.pin_every)
-    if step == plan.steps and not found:  # nothing to train: the initial weights are the run's
-        _save(saver, step, checkpoint.state_tensors(model, optimizers, guard.statistics), parallel)
-    clock, tokens, skipped = time.perf_counter(), data.tokens_after(step), 0
-    while step < plan.steps:
-        step += 1
-        share = plan.rate.share(data.tokens_after(step))
-        _set_rates(optimizers, peaks, share)
-        batch = tuple(tensor.to(device) for tensor in data.batch_at(step))
-        loss, norm = _gradients(loss_of, plan, step, batch, data.sequences_at(step), parallel)
-        bad = guard.judge(step, loss, norm)
+    run = _Run(model, plan, data, folder, watcher, parallel, device or torch.device("cpu"))
+    while run.step < plan.steps:
+        run.take_step()
+        run.watch()
+        stop = parallel.any(watcher.stopping())
+        if stop or plan.saves_after(run.step):
+            run.save()
+        if stop and run.step < plan.steps:
+            break
+    run.saver.wait()
+    parallel.barrier()
+    return run.step == plan.steps
+
+
+class _Run:
+    """The state of a run in memory."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        plan: Plan,
+        data: Data,
+        folder: Path,
+        watcher: Watcher,
+        parallel: Parallel,
+        device: torch.device,
+    ) -> None:
+        self.model, self.plan, self.data, self.watcher, self.parallel = model, plan, data, watcher, parallel
+        self.device = device
+        self.loss_of = parallel.wrap(_Loss(model, plan), device)
+        self.optimizers = make_optimizers(model, plan.optimizer)
+        self.peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
+        self.guard = Guard(plan.spike_deviations)
+        self.saver = checkpoint.Saver(folder, plan.run, plan.keep_checkpoints, plan.pin_every, parallel.first)
+        found = checkpoint.newest(folder, plan.run)
+        self.step = checkpoint.restore(found, model, self.optimizers, self.guard.statistics) if found else 0
+        if not plan.steps and not found:  # nothing to train: the first weights are the run's
+            self.save()
+        self._clock, self._tokens = time.perf_counter(), data.tokens_after(self.step)
+
+    def take_step(self) -> None:
+        """One step of the optimisers, or none where it is a bad one. Raises BadStep."""
+        self.step += 1
+        self.rate_share = self.plan.rate.share(self.data.tokens_after(self.step))
+        _set_rates(self.optimizers, self.peaks, self.rate_share)
+        batch = tuple(tensor.to(self.device) for tensor in self.data.batch_at(self.step))
+        sequences = self.data.sequences_at(self.step)
+        self.loss, self.norm = _gradients(self.loss_of, self.plan, self.step, batch, sequences, self.parallel)
+        bad = self.guard.judge(self.step, self.loss, self.norm)
         if bad is None:
-            for optimizer in optimizers:
+            for optimizer in self.optimizers:
                 optimizer.step()
-        elif plan.on_bad_step == "halt" or skipped == BAD_STEPS_IN_A_ROW:
-            saver.wait()
+        elif self.plan.on_bad_step == "halt" or self.guard.bad_in_a_row > BAD_STEPS_IN_A_ROW:
+            self.saver.wait()
             raise bad
         else:
-            watcher.bad_step(bad)
-        skipped = skipped + 1 if bad else 0
-        figures: dict[str, float] = {}
+            self.watcher.bad_step(bad)
+
+    def watch(self) -> None:
+        """Tells the figures that are due."""
+        plan, step, figures = self.plan, self.step, dict[str, float]()
         if step % plan.log_every == 0 or step == plan.steps:
-            figures = {"loss": loss, "gradient_norm": norm, "learning_rate": plan.optimizer.learning_rate * share}
-            figures["tokens_per_second"] = (data.tokens_after(step) - tokens) / (time.perf_counter() - clock)
+            seconds, tokens = time.perf_counter() - self._clock, self.data.tokens_after(step) - self._tokens
+            figures = {"loss": self.loss, "gradient_norm": self.norm, "tokens_per_second": tokens / seconds}
+            figures["learning_rate"] = plan.optimizer.learning_rate * self.rate_share
         if step % plan.validate_every == 0 or step == plan.steps:
-            figures |= _validated(loss_of, data.held_out(), plan.bf16)
-            parallel.settle(loss_of)
+            figures |= _validated(self.loss_of, self.data.held_out(), plan.bf16)
+            self.parallel.settle(self.loss_of)
         if figures:
-            watcher.log(step, figures)
-            clock, tokens = time.perf_counter(), data.tokens_after(step)
-        stop = parallel.any(watcher.stopping())
-        if step % plan.save_every == 0 or step == plan.steps or stop:
-            _save(saver, step, checkpoint.state_tensors(model, optimizers, guard.statistics), parallel)
-        if stop and step < plan.steps:
-            break
-    saver.wait()
-    parallel.barrier()
-    return step == plan.steps
+            self.watcher.log(step, figures)
+            self._clock, self._tokens = time.perf_counter(), self.data.tokens_after(step)
 
-
-def _save(saver: checkpoint.Saver, step: int, state: dict[str, Tensor], parallel: Parallel) -> None:
-    """The first rank's part of a save; gathering the state was everybody's."""
-    if parallel.first:
-        saver.save(step, state)
+    def save(self) -> None:
+        """Begins to write the state; gathering it is every rank's work."""
+        self.saver.save(self.step, checkpoint.state_tensors(self.model, self.optimizers, self.guard.statistics))
 
 
 def _set_rates(optimizers: list[torch.optim.Optimizer], peaks: list[list[float]], share: float) -> None:

@@ -113,6 +113,11 @@ class Order:
                     f"the source {name} has {tokens} training tokens, fewer than one window of {self.window_tokens}: "
                     "give it more text, a weight of 0, or the model a shorter context"
                 )
+        for name, share in quotas(dict(self.weights)).items():
+            if not share:
+                raise ValueError(
+                    f"the source {name} has less than 1 in {BLOCK_SLOTS} of the mixture: give it more weight, or 0"
+                )
 
     @property
     def window_tokens(self) -> int:

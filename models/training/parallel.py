@@ -31,17 +31,18 @@ class Parallel:
         """Whether this rank speaks for all."""
         return self.rank == 0
 
-    def wrap(self, loss_of: Any) -> nn.Module:
-        """The loss module of this rank, whose ``model`` has ``blocks``.
+    def wrap(self, loss_of: Any, device: torch.device) -> nn.Module:
+        """The loss module of this rank on its device; its ``model`` has ``blocks``.
 
-        Under FSDP each block is a unit, and all the rest another, so that the tied embedding is gathered once for
-        both of its uses.
+        Slices are cut before anything moves to the device, which never holds the whole model. Under FSDP each block is
+        a unit, and all the rest another, so that the tied embedding is gathered once for both of its uses.
         """
         if self.world == 1:
-            return loss_of  # type: ignore[no-any-return]
+            return loss_of.to(device)  # type: ignore[no-any-return]
         if self.kind == "ddp":
-            return DistributedDataParallel(loss_of)
-        policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+            return DistributedDataParallel(loss_of.to(device))
+        # Inputs stay as they are: BERT's weights of predictions are float32 on purpose.
+        policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
         options: dict[str, Any] = {"mp_policy": policy} if self.bf16_parameters else {}
         for block in loss_of.model.blocks:
             fully_shard(block, **options)

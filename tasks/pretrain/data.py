@@ -20,7 +20,6 @@ from warehouse.artifact import Ref, load, read_tables
 from warehouse.errors import GristmillError
 from warehouse.store import Store
 
-HELD_OUT_BATCH = 16
 Tokens = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -138,7 +137,8 @@ class TrainingData:
             available = (stream.length - self.order.beyond) // length
             count = min(available, max(1, round(self._settings.validation_sequences * weight / total)))
             rows += [stream.read(i * available // count * length, self.order.window_tokens) for i in range(count)]
-        parts = [slice(first, first + HELD_OUT_BATCH) for first in range(0, len(rows), HELD_OUT_BATCH)]
+        size = self._settings.micro_batch
+        parts = [slice(first, first + size) for first in range(0, len(rows), size)]
         if self._vocabulary is None:
             return [_shifted(rows[part]) for part in parts]
         others, subjects = [*rows[-1:], *rows[:-1]], [("held out", row) for row in range(len(rows))]

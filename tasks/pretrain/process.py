@@ -10,6 +10,7 @@ import argparse
 import os
 import signal
 import sys
+import traceback
 import warnings
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,7 @@ def run(job: Job) -> None:
         )
     watch = Watch(job, data, parallel.rank)
     try:
-        finished = train(job.network().to(device), job.plan(bf16), data, job.folder, watch, parallel)
+        finished = train(job.network(), job.plan(bf16), data, job.folder, watch, parallel, device)
     except BadStep as bad:
         documents = ", ".join(data.documents_at(bad.step)[:NAMED_DOCUMENTS])
         raise GristmillError(
@@ -216,6 +217,15 @@ def main() -> int:
         run(job)
     except GristmillError as error:
         emit(error=str(error))
+        return 1
+    except OSError as error:
+        emit(
+            error=f"the trainer cannot write or read in {job.folder} ({error}): make room, and run the same command again"
+        )
+        return 1
+    except Exception as error:
+        traceback.print_exc()
+        emit(error=f"the trainer failed with {type(error).__name__}: {error}; its log is {job.folder.parent}/train.log")
         return 1
     finally:
         if torch.distributed.is_initialized():

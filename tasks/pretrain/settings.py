@@ -15,6 +15,8 @@ from tasks.stage import StageSettings, operational
 from warehouse.errors import nearest
 
 DEFAULTS = Shape()
+SHORTEST_CONTEXT = 8
+DEEPEST = 48  # beyond some billions of parameters Kaplan's formula has no learning rate left
 # The settings of training that a preset or a depth sets.
 TRAINED_AS = {"steps"} | {name for preset in PRESETS.values() for name in preset.training}
 
@@ -24,14 +26,17 @@ class ModelSettings(StageSettings):
 
     preset: str = Field("", description=f"a published model and its training: {', '.join(PRESETS)}")
     depth: int = Field(
-        0, ge=0, description="layers of a compute-optimal run, from which width, batch, rate, decay and tokens follow"
+        0,
+        ge=0,
+        le=DEEPEST,
+        description="layers of a compute-optimal run, from which width, batch, rate, decay and tokens follow",
     )
     family: Family = Field("gpt", description="gpt (GPT-2 and GPT-3), gpt1 (LayerNorm after each sum), or bert")
     layers: int = Field(DEFAULTS.layers, ge=1, description="transformer blocks")
     heads: int = Field(DEFAULTS.heads, ge=1, description="attention heads")
     width: int = Field(DEFAULTS.width, ge=1, description="width of the residual stream")
     head_width: int = Field(0, ge=0, description="width of a head, 0 for width / heads")
-    context: int = Field(DEFAULTS.context, ge=8, description="tokens that the model sees at once")
+    context: int = Field(DEFAULTS.context, ge=SHORTEST_CONTEXT, description="tokens that the model sees at once")
     band: int = Field(0, ge=0, description="positions that every second layer sees, 0 for all (GPT-3: unpublished)")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the embedding and the residual writes")
     attention_dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the attention weights")
@@ -58,16 +63,16 @@ class ModelSettings(StageSettings):
 
 def preset_of(model: dict[str, Any]) -> tuple[Shape | None, dict[str, Any]]:
     """The shape and the training settings that a model section asks for. Raises ValueError."""
-    name, depth = model.get("preset"), model.get("depth")
+    name, depth, context = model.get("preset"), model.get("depth"), model.get("context", DEFAULTS.context)
     if name and depth:
         raise ValueError("a model has a preset or a depth, not both")
-    if name:
+    if isinstance(name, str) and name:
         if name not in PRESETS:
-            raise ValueError(f"there is no preset {name}; the nearest is {nearest(str(name), list(PRESETS))}")
+            raise ValueError(f"there is no preset {name}; the nearest is {nearest(name, list(PRESETS))}")
         return PRESETS[name].shape, PRESETS[name].training
-    if depth:
-        return from_depth(int(depth), int(model.get("context", DEFAULTS.context)))
-    return None, {}
+    if isinstance(depth, int) and 0 < depth <= DEEPEST and isinstance(context, int) and context >= SHORTEST_CONTEXT:
+        return from_depth(depth, context)
+    return None, {}  # or the fields' own checks complain
 
 
 class TrainingSettings(StageSettings):

@@ -105,7 +105,7 @@ class Pretrain(Stage):
         return [
             sys.executable,
             "-m",
-            "torch.distributed.run",
+            "tasks.pretrain.launch",
             "--standalone",
             f"--nproc-per-node={self.settings.ranks}",
         ]
@@ -114,10 +114,15 @@ class Pretrain(Stage):
         """The final weights and optimiser state, the weights of pinned steps, and what they belong to."""
         for name, prefix in ((WEIGHTS, "model."), (OPTIMIZER, "optimizer.")):
             self._publish_tensors(final, prefix, writer, name, scratch)
-        pinned = self.settings.pin_every
-        for path in sorted(final.parent.glob("step-*.safetensors")) if pinned else []:
-            if path != final and checkpoint.step_of(path) % pinned == 0:
-                self._publish_tensors(path, "model.", writer, f"pinned/{path.name}", scratch)
+        every = self.settings.pin_every
+        for step in range(every, self.settings.last_step, every) if every else ():
+            path = checkpoint.pinned(final.parent, self.ref.key, step)
+            if path is None:
+                raise GristmillError(
+                    f"the pinned checkpoint of step {step} in {final.parent} is damaged or gone: delete that folder and run "
+                    "the same command again"
+                )
+            self._publish_tensors(path, "model.", writer, f"pinned/{path.name}", scratch)
         config = {
             "architecture": architecture.as_dict(),
             "step": self.settings.last_step,
