@@ -233,7 +233,7 @@ def content_of(folder: Path) -> str:
             raise GristmillError(f"{folder} has no {name}: give a folder as transformers saves it")
         with path.open("rb") as handle:
             digest.update(hashlib.file_digest(handle, "sha256").digest())
-    return digest.hexdigest()[:16]
+    return f"hf-{digest.hexdigest()[:16]}"  # never a number in a setting's eyes
 
 
 def _weights(folder: Path) -> dict[str, torch.Tensor]:

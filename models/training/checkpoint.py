@@ -79,7 +79,7 @@ class Saver:
 
     def _write(self, step: int) -> None:
         try:
-            write(self.folder, step, self.run, self._copies)
+            write(self.folder, step, self.run, dict(sorted(self._copies.items())))
             self._drop_old()
         except BaseException as error:  # the training thread raises it
             self._failure = error
