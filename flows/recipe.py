@@ -21,7 +21,7 @@ from tasks.extract.table import TableSettings, TextSettings
 from tasks.facts import SelectSettings
 from tasks.pack import PackSettings
 from tasks.policy import Policy
-from tasks.pretrain.settings import TRAINED_AS, ModelSettings, PretrainSettings, TrainingSettings, preset_of
+from tasks.pretrain.settings import TRAINED_AS, ModelSettings, PretrainSettings, TrainingSettings, check_fit, preset_of
 from tasks.quality import QualitySettings
 from tasks.repetition.stage import RepetitionSettings
 from tasks.signals.stage import AnnotateSettings
@@ -109,6 +109,7 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
+        check_fit(self.model, self.pretrain)
         for name, source in self.sources.items():
             known = [*self.policies, *policies_of.names()]
             if source.policy and source.policy not in known:

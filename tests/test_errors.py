@@ -30,6 +30,7 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         ("sources.works.crawl.seed=1", ("the nearest is sources.works.crawl.seeds",)),
         ("nonsense=1", ("there is no setting nonsense",)),
         ("pretrain.steps=soon", ("pretrain.steps", "'soon'")),
+        ('pretrain={parallel="fsdp", optimizer="muon"}', ("muon needs whole matrices",)),
         ("model.depth=-1", ("model.depth", "-1")),
         ("model.depth=200", ("model.depth", "200")),
         ("model.preset=gpt9", ("there is no preset gpt9", "the nearest is gpt")),

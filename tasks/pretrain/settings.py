@@ -138,6 +138,14 @@ class TrainingSettings(StageSettings):
     )
 
 
+def check_fit(model: ModelSettings, training: TrainingSettings) -> None:
+    """Raises ValueError where a network cannot be trained so."""
+    if training.parallel == "fsdp" and training.optimizer == "muon":
+        raise ValueError("muon needs whole matrices: take pretrain.parallel=ddp, or another optimizer")
+    if model.family == "bert" and min(training.batch, training.first_batch or training.batch) < 2:
+        raise ValueError("bert takes the other sentence from its batch: pretrain.batch must be 2 or more")
+
+
 class PretrainSettings(TrainingSettings):
     """A training run whole: the network and how it is trained."""
 
@@ -145,10 +153,7 @@ class PretrainSettings(TrainingSettings):
 
     @model_validator(mode="after")
     def _runs(self) -> PretrainSettings:
-        if self.parallel == "fsdp" and self.optimizer == "muon":
-            raise ValueError("muon needs whole matrices: take pretrain.parallel=ddp, or another optimizer")
-        if self.model.family == "bert" and min(self.batch, self.first_batch or self.batch) < 2:
-            raise ValueError("bert takes the other sentence from its batch: pretrain.batch must be 2 or more")
+        check_fit(self.model, self)
         return self
 
     @cached_property
