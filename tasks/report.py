@@ -10,7 +10,6 @@ import duckdb
 import jinja2
 
 from tasks import charts
-from tasks.pretrain.settings import PretrainSettings
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 HISTOGRAMS = (
@@ -50,15 +49,8 @@ class _Page:
         ]
 
     def _statistic(self, name: str) -> int:
-        """A figure of the training run, from its settings and parts."""
-        if name == "parameters":
-            weights = "stage = 'pretrain' AND path LIKE '%checkpoint/model.safetensors'"
-            return int(self.one(f"SELECT (sum(bytes) // 4)::BIGINT FROM parts WHERE {weights}") or 0)
-        settings = self.one("SELECT settings FROM artifacts WHERE stage = 'pretrain'")
-        if settings is None:
-            return 0
-        training = PretrainSettings.model_validate_json(settings)
-        return training.tokens_after(training.last_step)
+        """A figure of the training run."""
+        return int(self.one(f"SELECT (statistics->>'{name}')::BIGINT FROM artifacts WHERE stage = 'pretrain'") or 0)
 
     def scores(self) -> list[dict[str, Any]]:
         found = self.rows(

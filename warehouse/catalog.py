@@ -47,7 +47,7 @@ MIXTURE = """
            t.tokens_seen * c.weight / sum(s.length) AS epochs
     FROM token_spans s
     JOIN (SELECT source, any_value(weight) AS weight FROM stored.corpus GROUP BY source) c USING (source)
-    LEFT JOIN (SELECT (settings->>'steps')::BIGINT * (settings->>'batch')::BIGINT * (settings->>'context')::BIGINT AS tokens_seen
+    LEFT JOIN (SELECT (statistics->>'tokens_seen')::BIGINT AS tokens_seen
                FROM artifacts WHERE stage = 'pretrain' LIMIT 1) t ON true
     WHERE s.split = 'train' GROUP BY s.source, c.weight, t.tokens_seen ORDER BY c.weight DESC, s.source"""
 SIGNALS_EMPTY = pa.schema([("doc_id", pa.string()), ("language", pa.string()), ("language_score", pa.float64())])
@@ -238,6 +238,7 @@ def _artifact_row(manifest: Manifest) -> dict[str, Any]:
         "subject": manifest.subject,
         "inputs": json.dumps(manifest.inputs),
         "settings": json.dumps(manifest.settings),
+        "statistics": json.dumps(manifest.parts[0].statistics if len(manifest.parts) == 1 else {}),
         "rows": manifest.rows,
         "bytes": manifest.bytes,
         **counts.model_dump(),

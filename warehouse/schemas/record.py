@@ -59,6 +59,7 @@ ARTIFACTS = pa.schema(
         field("subject", TEXT, "source"),
         field("inputs", TEXT, "JSON: name -> key"),
         field("settings", TEXT, "JSON"),
+        field("statistics", TEXT, "JSON: figures of an artifact of one part, such as the tokens that a run saw"),
         field("rows", INT, "rows of all tables"),
         field("bytes", INT, "bytes of all files"),
         field("documents_in", INT, "documents that went in"),
