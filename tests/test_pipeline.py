@@ -160,6 +160,7 @@ def test_changed_threshold_makes_the_selection_and_what_follows_and_nothing_befo
     assert made == {"elect", "select", "tokenizer", "pack"}
 
 
+@pytest.mark.timeout(600)  # it waits for tests that crawl the same ports
 def test_second_crawl_of_an_unchanged_site_gives_the_same_documents_key(
     finished: Run, tmp_path: Path, shared_folder: Path
 ) -> None:

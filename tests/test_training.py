@@ -505,3 +505,18 @@ def test_kills_at_random_moments_change_no_byte(finished: Run, tmp_path: Path, c
     assert kills == KILLS
     assert in_save >= 1
     assert same(train(job, cache), expected)
+
+
+def test_bert_is_trained_and_scored_beside_how_often_each_token_occurs(copied: Run) -> None:
+    from flows.query import rows
+
+    done = copied.drive("model.family=bert", "pretrain.optimizer=bert_adam", "pretrain.whole_words=true", check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = {
+        (row["run"].startswith("baseline"), row["task"], row["metric"]): row["value"]
+        for row in rows(Store(str(copied.store)), "FROM evaluations")
+    }
+    metrics = ("accuracy", "perplexity a token", "bits a hidden token")
+    expected = {(baseline, "hidden tokens", metric) for baseline in (True, False) for metric in metrics}
+    assert found.keys() == expected | {(False, "next sentence", "accuracy")}
+    assert 1 < found[False, "hidden tokens", "perplexity a token"] < 515
