@@ -27,6 +27,7 @@ SAVE_EVERY = 50
 EXTRA: dict[str, Any] = {
     "network": "size",
     "threads": "threads",
+    "tokens a second": lambda row: f"{row['bytes'] / row['seconds']:,.0f}",
     "utilisation": lambda row: f"{row['utilisation']:.3f}" if "utilisation" in row else "",
     "step, s": lambda row: f"{row['step_seconds']:.2f}",
 }
