@@ -15,6 +15,7 @@ from statistics import mean, median
 from typing import Any
 
 from benchmarks.harness import PROJECT, Row, measure, side_by_side, write_results
+from models.architecture import Architecture
 
 PEER = PROJECT / ".peers" / "train" / "bin" / "python"
 PEERS = ("nanogpt", "mingpt", "transformers", "litgpt")
@@ -43,92 +44,91 @@ TEXT = (
 )
 
 
-def flops(size: dict[str, int]) -> int:
-    """Arithmetic a token of the common architecture, output tied: 6 N + 12 L d T."""
-    from models.architecture import Architecture
+def architecture_of(size: dict[str, int]) -> Architecture:
+    """The network of a size."""
+    return Architecture(size["vocabulary"], size["context"], size["layers"], size["heads"], size["width"])
 
-    return Architecture(
-        size["vocabulary"], size["context"], size["layers"], size["heads"], size["width"]
-    ).flops_per_token()
+
+class RandomTokens:
+    """Data of a size: random tokens, the same for a step."""
+
+    def __init__(self, size: dict[str, int]) -> None:
+        self.size = size
+
+    def batch_at(self, step: int) -> Any:
+        import torch
+
+        draw = torch.Generator().manual_seed(step)
+        shape = (self.size["batch"], self.size["context"] + 1)
+        ids = torch.randint(0, self.size["vocabulary"], shape, generator=draw)
+        return ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
+
+    def sequences_at(self, step: int) -> int:
+        return self.size["batch"]
+
+    def tokens_after(self, step: int) -> int:
+        return step * self.size["batch"] * self.size["context"]
+
+    def held_out(self) -> list[Any]:
+        return []
+
+
+class Clock:
+    """Watcher that notes when each step ended, and asks to stop after so many."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps, self.ends = steps, list[float]()
+
+    def log(self, step: int, figures: dict[str, float]) -> None:
+        self.ends.append(time.perf_counter())
+
+    def bad_step(self, bad: Exception) -> None:
+        raise bad
+
+    def stopping(self) -> bool:
+        return len(self.ends) == self.steps
 
 
 def run_ours(job: dict[str, Any]) -> None:
     """In a child: our loop on random tokens; prints the seconds of each timed step."""
     import torch
 
-    from models.architecture import Architecture
     from models.bert import build
-    from models.training.loop import Batch, Plan, train
+    from models.training.loop import Plan, Training
     from models.training.optimizer import OptimizerPlan
     from models.training.parallel import Parallel
     from models.training.schedule import RateSchedule
 
-    size = job["size"]
+    never, size = 1 << 40, job["size"]
     torch.set_num_threads(job["threads"])
-
-    class Random:
-        def batch_at(self, step: int) -> Batch:
-            draw = torch.Generator().manual_seed(step)
-            ids = torch.randint(0, size["vocabulary"], (size["batch"], size["context"] + 1), generator=draw)
-            return ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
-
-        def sequences_at(self, step: int) -> int:
-            return int(size["batch"])
-
-        def tokens_after(self, step: int) -> int:
-            return int(step * size["batch"] * size["context"])
-
-        def held_out(self) -> list[Batch]:
-            return [tuple(tensor[:1] for tensor in self.batch_at(0))]
-
-    class Clock:
-        def __init__(self) -> None:
-            self.ends: list[float] = []
-
-        def log(self, step: int, figures: dict[str, float]) -> None:
-            self.ends.append(time.perf_counter())
-            if step == job["warmup"] + job["steps"]:
-                print(
-                    json.dumps(
-                        {
-                            "steps": [b - a for a, b in zip(self.ends[:-1], self.ends[1:], strict=True)][
-                                -job["steps"] :
-                            ],
-                            "version": "0.1",
-                        }
-                    )
-                )
-                sys.stdout.flush()
-                os._exit(0)  # the last step's validation and save are no part of a step
-
-        def bad_step(self, bad: Exception) -> None:
-            raise bad
-
-        def stopping(self) -> bool:
-            return False
-
-    model = build(Architecture(size["vocabulary"], size["context"], size["layers"], size["heads"], size["width"]))
-    model.initialise(1).recompute = job.get("recompute", False)
+    model = build(architecture_of(size)).initialise(1)
+    model.recompute = job.get("recompute", False)
     plan = Plan(
         run="benchmark",
         seed=1,
-        steps=1_000_000,
-        rate=RateSchedule(1, 1 << 40, 0.1),
+        steps=never,
+        rate=RateSchedule(1, never, 0.1),
         optimizer=OptimizerPlan("adamw", 6e-4, 0.02, (0.9, 0.95), 1e-8, 0.1),
         clip=1.0,
         bf16=job["bf16"],
         micro_batch=size["batch"],
         on_bad_step="halt",
         spike_deviations=0.0,
-        save_every=job.get("save_every", 1 << 40),
+        save_every=job.get("save_every", never),
         keep_checkpoints=1,
         pin_every=0,
-        validate_every=1 << 40,
+        validate_every=never,
         log_every=1,
         compiled=job["compile"],
     )
+    clock = Clock(job["warmup"] + job["steps"])
     with tempfile.TemporaryDirectory() as folder:
-        train(model, plan, Random(), Path(folder), Clock(), Parallel())
+        training = Training(model, plan, RandomTokens(size), Path(folder), clock, Parallel(), torch.device("cpu"))
+        if "save_every" not in job:
+            training.save = lambda: None  # type: ignore[method-assign] # its memory is no part of training's
+        training.run()
+    steps = [after - before for before, after in zip(clock.ends[:-1], clock.ends[1:], strict=True)]
+    print(json.dumps({"steps": steps[-job["steps"] :], "version": "0.1"}))
 
 
 def run_limit(job: dict[str, Any]) -> None:
@@ -145,7 +145,7 @@ def run_limit(job: dict[str, Any]) -> None:
         seconds.append(time.perf_counter() - started)
     rate = 2 * 2048**3 / min(seconds)
     tokens = job["size"]["batch"] * job["size"]["context"]
-    step = tokens * flops(job["size"]) / rate
+    step = tokens * architecture_of(job["size"]).flops_per_token() / rate
     print(json.dumps({"steps": [step], "version": f"{rate / 1e9:,.0f} GFLOP/s"}))
 
 

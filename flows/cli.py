@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows import ask, networks
-from flows.options import DEFAULT, Config, Overrides, Verbose, console, recipe_of
+from flows.options import DEFAULT, STOPPED, Config, Overrides, Verbose, console, recipe_of
 from warehouse.errors import GristmillError, SettingError
 
 app = typer.Typer(
@@ -58,6 +58,8 @@ def _run_flow(
     flow = getattr(import_module(f"flows.{flow_name}"), flow_name)
     with Terminal() as terminal:
         watching.report = terminal
+        if not os.environ.get("PREFECT_API_URL"):
+            watching.interrupted = terminal.leave  # type: ignore[method-assign]
         flow(recipe=recipe, **parameters)
     if wishes and "extract" in targets:
         print_heeded(mill, wishes, started, console)
@@ -232,7 +234,7 @@ def _guarded(command: Callable[[], Any]) -> int:
             "a worker process died, perhaps of too little memory: run the same command again, or with --set workers=1"
         )
     except KeyboardInterrupt:
-        message = "stopped; what was committed stays, and the same command goes on from there"
+        message = STOPPED
     except typer.Exit as error:
         return error.exit_code
     except Exception as error:

@@ -23,6 +23,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.mill import Mill
 from flows.progress import duration_text, size_text
 from flows.recipe import Recipe, load_recipe
+from tasks.process import stop_children
 from tasks.stage import Report, Stage, make_part_somewhere
 from warehouse.artifact import Manifest, complete
 
@@ -50,6 +51,9 @@ class _Watching:
     """Who is told of progress: the terminal where the command line set one, else the run's log."""
 
     report: Report = Announcing()
+
+    def interrupted(self) -> None:
+        """Ctrl-C: nothing more than what Prefect does, unless the command line set something."""
 
 
 watching = _Watching()
@@ -101,7 +105,13 @@ class PrefectParts:
         futures: list[PrefectFuture[Any]] = [
             part_task.submit(stage.title, part, stage, self._workers) for stage, part in parts
         ]
-        wait(futures)
+        try:
+            wait(futures)
+        except BaseException as told:  # to stop: threads that wait for children would wait for their end
+            stop_children()
+            if isinstance(told, KeyboardInterrupt):
+                watching.interrupted()
+            raise
         for future in futures:
             future.result()
 

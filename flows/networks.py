@@ -13,8 +13,8 @@ import typer
 from rich.table import Table
 
 from flows.options import DEFAULT, Config, ConfigOption, Overrides, console, recipe_of, store_of
-from flows.progress import size_text
-from warehouse.errors import SettingError
+from models.planning import GPUS, plan_training
+from warehouse.errors import SettingError, nearest
 
 if TYPE_CHECKING:
     from models.architecture import Architecture
@@ -87,16 +87,6 @@ def import_model(
     )
 
 
-class GpuName(StrEnum):
-    """GPUs whose data sheets are known."""
-
-    V100 = "v100"
-    A100 = "a100"
-    H100 = "h100"
-    H200 = "h200"
-    B200 = "b200"
-
-
 class PlanFormat(StrEnum):
     """How a plan is written."""
 
@@ -109,7 +99,7 @@ def plan(
     model: Annotated[str, typer.Argument(help="a preset such as gpt3-175b, or a recipe")] = DEFAULT,
     overrides: Overrides = [],
     gpus: Annotated[int, typer.Option(help="GPUs", min=1)] = 8,
-    gpu: Annotated[GpuName, typer.Option(help="their kind")] = GpuName.A100,
+    gpu: Annotated[str, typer.Option(help=f"their kind: {', '.join(GPUS)}")] = "a100",
     mfu: Annotated[float, typer.Option(help="model FLOPs utilisation that is reached", min=0.01, max=1)] = 0.4,
     tokens: Annotated[int, typer.Option(help="tokens to train on, 0 for those of the preset or recipe", min=0)] = 0,
     micro_batch: Annotated[int, typer.Option(help="sequences a GPU holds at a time", min=1)] = 1,
@@ -118,11 +108,11 @@ def plan(
     output: Annotated[PlanFormat, typer.Option("--format", help="table or json")] = PlanFormat.TABLE,
 ) -> None:
     """What training a model takes: parameters, memory, arithmetic, days and money, before anything is run."""
-    from models.planning import GPUS, plan_training
-
+    if gpu not in GPUS:
+        raise SettingError(f"no data sheet of {gpu} is known; the nearest is {nearest(gpu, list(GPUS))}")
     architecture, usual = _planned(model, overrides)
     found = plan_training(architecture, tokens or usual, gpus, GPUS[gpu], mfu, micro_batch, recompute, price)
-    values = {"model": model, "gpu": gpu.value, "utilisation": mfu, "micro_batch": micro_batch, **asdict(found)}
+    values = {"model": model, "gpu": gpu, "utilisation": mfu, "micro_batch": micro_batch, **asdict(found)}
     if output is PlanFormat.JSON:
         sys.stdout.write(json.dumps(values, indent=2) + "\n")
         return
@@ -155,6 +145,8 @@ def _planned(model: str, overrides: list[str]) -> tuple[Architecture, int]:
 
 
 def _plan_table(values: dict[str, Any], arch: Architecture, memory: float, recompute: bool) -> Table:
+    from flows.progress import size_text
+
     table = Table(
         title=f"{values['model']} on {values['gpus']:,} {values['gpu'].upper()}",
         title_justify="left",

@@ -9,6 +9,7 @@ from rich.console import Console
 
 console = Console(highlight=False)
 DEFAULT = "demo"
+STOPPED = "stopped; what was committed stays, and the same command goes on from there"
 
 Config = Annotated[str, typer.Argument(help="recipe: a TOML file, or the name of one in configs/")]
 ConfigOption = Annotated[

@@ -14,7 +14,6 @@ from models.architecture import Architecture
 STATE_BYTES = 16  # float32 weights, gradients and Adam's two moments
 ACTIVATION_BYTES = 34
 RECOMPUTED_ACTIVATION_BYTES = 4  # a block's input, at most in float32, is all that is kept
-RECOMPUTE_FLOPS = 4 / 3  # the forward pass runs twice
 GATHERED_UNITS = 2  # blocks whose bfloat16 weights are whole at a time: the one at work and the next
 SECONDS_A_DAY = 86_400
 

@@ -21,6 +21,7 @@ from warehouse.errors import GristmillError
 
 Result = TypeVar("Result")
 WATCH_SECONDS = 0.5
+STOP_SECONDS = 30  # that a child has to save what it has
 PARENT_VARIABLE = "GRISTMILL_PARENT"
 
 
@@ -90,6 +91,21 @@ def usage() -> tuple[float, int]:
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime, own.ru_maxrss * unit
 
 
+_children: set[subprocess.Popen[str]] = set()
+
+
+def stop_children() -> None:
+    """Tells every child of ``events`` to save what it has and end, and waits until they have."""
+    children = list(_children)
+    for child in children:
+        child.terminate()
+    for child in children:
+        try:
+            child.wait(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+
+
 def events(command: list[str], log: Path, environment: dict[str, str] | None = None) -> Iterator[dict[str, Any]]:
     """Runs a child process and yields the JSON objects that it prints a line each; the rest goes to ``log``.
 
@@ -103,6 +119,7 @@ def events(command: list[str], log: Path, environment: dict[str, str] | None = N
             text=True,
             env={**os.environ, PARENT_VARIABLE: str(os.getpid()), **(environment or {})},
         )
+        _children.add(child)
         try:
             assert child.stdout is not None
             sentence = ""
@@ -113,10 +130,11 @@ def events(command: list[str], log: Path, environment: dict[str, str] | None = N
                     yield event
             status = child.wait()
         finally:
+            _children.discard(child)
             if child.poll() is None:
                 child.terminate()
                 try:
-                    child.wait(timeout=30)
+                    child.wait(timeout=STOP_SECONDS)
                 except subprocess.TimeoutExpired:
                     child.kill()
     if status != 0:

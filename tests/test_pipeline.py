@@ -17,6 +17,7 @@ from flows.mill import STAGES
 from flows.query import rows
 from tests.conftest import PROJECT, Run, locked
 from warehouse.catalog import all_manifests
+from warehouse.log import METRICS
 from warehouse.store import Store
 
 PURE_STAGES = STAGES[1:]  # after the crawl, whose archive holds times
@@ -239,3 +240,32 @@ def test_store_named_from_another_folder_is_the_same_store(finished: Run, tmp_pa
         check=True,
     )
     assert int(done.stdout.split()[1]) > 10
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_command_line_told_to_stop_saves_the_training_and_ends_soon(
+    finished: Run, tmp_path: Path, how: signal.Signals
+) -> None:
+    shutil.copytree(finished.store, tmp_path / "store")
+    run = Run(tmp_path / "store", finished.ports)
+    sets = (*run.overrides, "pretrain.steps=100000", "pretrain.save_every=100000", "pretrain.log_every=1")
+    words = [word for one in sets for word in ("--set", one)]
+    command = [sys.executable, "-m", "flows.cli", "pretrain", "demo-tiny", *words]
+    log = tmp_path / "errors"
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(command, cwd=PROJECT, stderr=errors, start_new_session=True) as process,
+    ):
+        deadline = time.monotonic() + 200
+        known = set((run.store / METRICS).rglob("*.parquet"))
+        while set((run.store / METRICS).rglob("*.parquet")) <= known and time.monotonic() < deadline:
+            time.sleep(0.1)
+        told = time.monotonic()
+        # Ctrl-C reaches every process of the terminal's group, Prefect's own server too; SIGTERM the one it is sent to.
+        (os.killpg if how is signal.SIGINT else os.kill)(process.pid, how)
+        process.wait(timeout=120)
+    assert time.monotonic() - told < 45
+    assert len(list((run.store / "scratch").glob("pretrain/*/checkpoints/step-*.json"))) == 1
+    if how is signal.SIGINT:
+        assert "the same command goes on from there" in log.read_text()
+        assert "Traceback" not in log.read_text()

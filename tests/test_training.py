@@ -20,8 +20,7 @@ from models.presets import Shape
 from models.score import Network
 from models.training import checkpoint
 from models.training.guard import BadStep, Guard
-from models.training.loop import Batch, Plan
-from models.training.loop import train as train_here
+from models.training.loop import Batch, Plan, Training
 from models.training.optimizer import OptimizerPlan, make_optimizers, orthogonalised
 from models.training.order import draw_key
 from models.training.parallel import Parallel
@@ -359,7 +358,7 @@ def test_fifty_losses_are_those_of_plain_training(tmp_path: Path) -> None:
     model = build(Shape("gpt", 2, 4, 48, context=32).architecture(61)).initialise(3)
     plain = PlainGpt(model)
     seen = Seen()
-    assert train_here(model, plan_of(data), data, tmp_path, seen, Parallel())
+    assert Training(model, plan_of(data), data, tmp_path, seen, Parallel(), CPU).run()
     matrices = [p for p in plain.parameters() if p.ndim > 1]
     others = [p for p in plain.parameters() if p.ndim == 1]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
@@ -431,7 +430,9 @@ def test_bad_step_changes_nothing_and_is_skipped_or_halts(tmp_path: Path) -> Non
 
     data, seen = Poisoned(4, 8, 32), Seen()
     model = small()
-    assert train_here(model, plan_of(data, steps=6, on_bad_step="skip"), data, tmp_path / "a", seen, Parallel())
+    assert Training(
+        model, plan_of(data, steps=6, on_bad_step="skip"), data, tmp_path / "a", seen, Parallel(), CPU
+    ).run()
     assert [bad.step for bad in seen.bad] == [4]
     assert all(bool(torch.isfinite(p).all()) for p in model.parameters())
     model = small()
@@ -439,12 +440,16 @@ def test_bad_step_changes_nothing_and_is_skipped_or_halts(tmp_path: Path) -> Non
     with torch.no_grad():
         model.ln_final.weight[0] = torch.nan  # and so it stays: skipping does not go on for ever, stopped or not
     with pytest.raises(BadStep, match="not finite at step 11"):
-        train_here(model, plan_of(data, on_bad_step="skip", save_every=6), data, tmp_path / "c", seen, Parallel())
+        Training(
+            model, plan_of(data, on_bad_step="skip", save_every=6), data, tmp_path / "c", seen, Parallel(), CPU
+        ).run()
     with pytest.raises(BadStep, match="not finite at step 11"):
-        train_here(model, plan_of(data, on_bad_step="skip", save_every=6), data, tmp_path / "c", seen, Parallel())
+        Training(
+            model, plan_of(data, on_bad_step="skip", save_every=6), data, tmp_path / "c", seen, Parallel(), CPU
+        ).run()
     model, data = small(), Poisoned(4, 8, 32)
     with pytest.raises(BadStep, match="not finite at step 4"):
-        train_here(model, plan_of(data, steps=6), data, tmp_path / "b", seen, Parallel())
+        Training(model, plan_of(data, steps=6), data, tmp_path / "b", seen, Parallel(), CPU).run()
 
 
 def descendants(process: int) -> list[int]:
@@ -453,6 +458,7 @@ def descendants(process: int) -> list[int]:
     return [number for child in children for number in (child, *descendants(child))]
 
 
+CPU = torch.device("cpu")
 DROPOUTS = {"dropout": 0.1, "attention_dropout": 0.1}
 WAYS = {
     "one rank": {"model": DROPOUTS},

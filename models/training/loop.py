@@ -80,35 +80,8 @@ class Watcher(Protocol):
         """Whether to save and stop."""
 
 
-def train(
-    model: Transformer,
-    plan: Plan,
-    data: Data,
-    folder: Path,
-    watcher: Watcher,
-    parallel: Parallel,
-    device: torch.device | None = None,
-) -> bool:
-    """Trains to ``plan.steps`` from the newest checkpoint in ``folder``; returns whether it got there.
-
-    Raises BadStep where a loss spikes or a number is not finite and the plan says to halt.
-    """
-    run = _Run(model, plan, data, folder, watcher, parallel, device or torch.device("cpu"))
-    while run.step < plan.steps:
-        run.take_step()
-        run.watch()
-        stop = parallel.any(watcher.stopping())
-        if stop or plan.saves_after(run.step):
-            run.save()
-        if stop and run.step < plan.steps:
-            break
-    run.saver.wait()
-    parallel.barrier()
-    return run.step == plan.steps
-
-
-class _Run:
-    """The state of a run in memory."""
+class Training:
+    """One run: it goes on from the newest checkpoint in ``folder`` when it is made."""
 
     def __init__(
         self,
@@ -132,6 +105,23 @@ class _Run:
         if not plan.steps and not found:  # nothing to train: the first weights are the run's
             self.save()
         self._clock, self._tokens = time.perf_counter(), data.tokens_after(self.step)
+
+    def run(self) -> bool:
+        """Trains to the plan's last step; returns whether it got there, or was told to stop.
+
+        Raises BadStep where a loss spikes or a number is not finite and the plan says to halt.
+        """
+        while self.step < self.plan.steps:
+            self.take_step()
+            self.watch()
+            stop = self.parallel.any(self.watcher.stopping())
+            if stop or self.plan.saves_after(self.step):
+                self.save()
+            if stop:
+                break
+        self.saver.wait()
+        self.parallel.barrier()
+        return self.step == self.plan.steps
 
     def take_step(self) -> None:
         """One step of the optimisers, or none where it is a bad one. Raises BadStep."""

@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from models.bert import build
 from models.training.checkpoint import ForeignCheckpoint
 from models.training.guard import BadStep
-from models.training.loop import Plan, train
+from models.training.loop import Plan, Training
 from models.training.optimizer import OptimizerPlan
 from models.training.parallel import Parallel
 from models.training.schedule import RateSchedule
@@ -129,13 +129,14 @@ class Metrics:
 
 
 class Watch:
-    """Watcher: metrics to the store, progress to the parent, and SIGTERM, which asks to save and stop."""
+    """Watcher: metrics to the store, progress to the parent, and SIGTERM or Ctrl-C, which ask to save and stop."""
 
     def __init__(self, job: Job, data: TrainingData, rank: int) -> None:
         self._data = data
         self._metrics = Metrics(job) if rank == 0 else None
         self._told: list[int] = []
-        signal.signal(signal.SIGTERM, lambda number, _: self._told.append(number))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, _: self._told.append(number))
 
     def log(self, step: int, figures: dict[str, float]) -> None:
         """See Watcher."""
@@ -168,7 +169,7 @@ def run(job: Job) -> None:
         )
     watch = Watch(job, data, parallel.rank)
     try:
-        finished = train(job.network(), job.plan(bf16), data, job.folder, watch, parallel, device)
+        finished = Training(job.network(), job.plan(bf16), data, job.folder, watch, parallel, device).run()
     except BadStep as bad:
         documents = ", ".join(data.documents_at(bad.step)[:NAMED_DOCUMENTS])
         raise GristmillError(
