@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows import ask, networks
-from flows.options import DEFAULT, STOPPED, Config, Overrides, Verbose, console, recipe_of
+from flows.options import DEFAULT, INTERRUPTED, STOPPED, Config, Overrides, Verbose, console, recipe_of
 from warehouse.errors import GristmillError, SettingError
 
 app = typer.Typer(
@@ -55,6 +56,7 @@ def _run_flow(
 
     finish_purges(mill.store)
     wishes, started = waiting(mill), now()
+    signal.signal(signal.SIGTERM, _end)
     flow = getattr(import_module(f"flows.{flow_name}"), flow_name)
     with Terminal() as terminal:
         watching.report = terminal
@@ -64,6 +66,12 @@ def _run_flow(
     if wishes and "extract" in targets:
         print_heeded(mill, wishes, started, console)
     return mill
+
+
+def _end(number: int, _frame: object) -> None:
+    """SIGTERM, once Prefect has seen to it: an orderly exit, with which its temporary server ends too."""
+    sys.stderr.write(f"gristmill: {STOPPED}\n")
+    sys.exit(128 + number)
 
 
 def _prepare_prefect(verbose: bool) -> None:
@@ -234,7 +242,8 @@ def _guarded(command: Callable[[], Any]) -> int:
             "a worker process died, perhaps of too little memory: run the same command again, or with --set workers=1"
         )
     except KeyboardInterrupt:
-        message = STOPPED
+        sys.stderr.write(f"gristmill: {STOPPED}\n")
+        return INTERRUPTED
     except typer.Exit as error:
         return error.exit_code
     except Exception as error:

@@ -10,6 +10,7 @@ from rich.console import Console
 console = Console(highlight=False)
 DEFAULT = "demo"
 STOPPED = "stopped; what was committed stays, and the same command goes on from there"
+INTERRUPTED = 130  # the exit status of a command that Ctrl-C ended
 
 Config = Annotated[str, typer.Argument(help="recipe: a TOML file, or the name of one in configs/")]
 ConfigOption = Annotated[

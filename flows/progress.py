@@ -11,12 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
-from flows.options import STOPPED
+from flows.options import INTERRUPTED, STOPPED
 from tasks.stage import Report, Stage
 from warehouse.artifact import Manifest
 
 QUIET_SECONDS = 15.0  # without a terminal: between two lines of a long part
-INTERRUPTED = 130  # the exit status of a command that was ended by Ctrl-C
 UNITS = ("B", "KB", "MB", "GB", "TB")
 
 

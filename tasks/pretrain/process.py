@@ -235,4 +235,9 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Without Python's own finalisation: threads of gloo that want the interpreter then abort the process now and then
+    # (pytorch pull request 179291), and a rank that had trained to its end would count as failed.
+    os._exit(status)
