@@ -14,7 +14,7 @@ from rich.table import Table
 
 from flows.mill import Mill
 from tasks.crawl.purge import purge
-from tasks.pretrain.data import StoredOrder
+from tasks.pretrain.order import StoredOrder
 from tasks.urls import canonical_url, domain_of
 from warehouse import log
 from warehouse.artifact import Manifest, Ref, load, read_manifest, read_tables

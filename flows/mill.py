@@ -23,7 +23,7 @@ from tasks.extract.archive import ExtractArchive
 from tasks.extract.extraction import Extraction
 from tasks.extract.stage import Extract
 from tasks.extract.table import ExtractTable
-from tasks.interchange import imported, imported_settings
+from tasks.imported import imported, imported_settings
 from tasks.pack import Pack
 from tasks.pretrain.stage import Pretrain
 from tasks.quality import TrainQuality

@@ -72,7 +72,7 @@ def import_model(
     overrides: Overrides = [],
 ) -> None:
     """Reads the weights of GPT-2, GPT-1, GPT-Neo or BERT from a folder, to train them on or evaluate them."""
-    from tasks.interchange import ImportModel, content_of
+    from tasks.imported import ImportModel, content_of
     from tasks.stage import run_stages
 
     content = content_of(folder)

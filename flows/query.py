@@ -7,7 +7,7 @@ from typing import Any
 
 import duckdb
 
-from tasks.pretrain.data import StoredOrder
+from tasks.pretrain.order import StoredOrder
 from warehouse.catalog import connect as connect_catalog
 from warehouse.store import Store
 

@@ -14,7 +14,7 @@ from tasks.decontaminate.overlap import DecontaminateSettings
 from tasks.dedup.band import BandSettings
 from tasks.dedup.match import MatchSettings
 from tasks.dedup.sign import SignSettings
-from tasks.evaluate.stage import EvaluateSettings
+from tasks.evaluate.settings import EvaluateSettings
 from tasks.extract.archive import WarcSettings
 from tasks.extract.page import ExtractSettings
 from tasks.extract.table import TableSettings, TextSettings

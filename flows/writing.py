@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flows.mill import Mill
 from models.generate import Sampling, generate
-from tasks.pretrain.stage import load_model
+from tasks.pretrain.published import load_model
 from tasks.tokenizer import Codec
 from warehouse.artifact import Ref, complete
 from warehouse.errors import GristmillError, MissingArtifact

@@ -99,7 +99,7 @@ def test_checkpoints_that_saw_a_document_are_named_with_the_steps(copied: Run) -
     store = Store(str(copied.store))
     (page, *_) = rows(store, "SELECT url FROM documents_at_step('latest', 3) ORDER BY url")
     wish = forget(mill_of(copied), "url", page["url"], "asked", retrain=False)
-    from tasks.pretrain.data import StoredOrder
+    from tasks.pretrain.order import StoredOrder
     from warehouse.catalog import connect
 
     with connect(store, order=StoredOrder(store)) as connection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 
 from tests.conftest import PROJECT
 
@@ -64,3 +65,11 @@ def test_no_file_names_a_path_of_this_machine() -> None:
         check=False,
     )
     assert not tracked.stdout.split()
+
+
+def test_what_only_looks_does_not_wait_for_what_only_computes() -> None:
+    """A question to the store, or the state of a recipe, is answered before torch alone would have been imported."""
+    slow = {"torch", "transformers", "datasketch", "scipy.stats", "sklearn", "twisted", "matplotlib", "prefect"}
+    script = "import sys, flows.cli, flows.mill, flows.query, flows.shell, flows.forget\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert slow & set(done.stdout.split()) == set()

@@ -14,8 +14,8 @@ from models.bert import Bert, build
 from models.interchange import CLASSES, NotInterchangeable, from_transformers, to_transformers
 from models.presets import Shape
 from models.transformer import Transformer
-from tasks.interchange import content_of
-from tasks.pretrain.stage import load_model
+from tasks.imported import content_of
+from tasks.pretrain.published import load_model
 from tests.conftest import Run
 from warehouse import log
 from warehouse.artifact import load

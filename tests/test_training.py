@@ -26,8 +26,9 @@ from models.training.order import draw_key
 from models.training.parallel import Parallel
 from models.training.schedule import RateSchedule
 from models.transformer import Transformer
-from tasks.pretrain.data import StoredOrder, TrainingData
-from tasks.pretrain.process import Job
+from tasks.pretrain.data import TrainingData
+from tasks.pretrain.job import Job
+from tasks.pretrain.order import StoredOrder
 from tasks.pretrain.settings import PretrainSettings
 from tests.conftest import PROJECT, Run
 from warehouse import log

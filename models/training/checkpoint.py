@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
+
+from models.training.parallel import as_held, whole
 
 GUARD = "guard.statistics"
 KINDS = {torch.float32: "F32", torch.float64: "F64", torch.bfloat16: "BF16", torch.float16: "F16", torch.int64: "I64"}
@@ -58,7 +59,7 @@ class Saver:
         self.wait()
         with torch.no_grad():
             for name, held in tensors.items():
-                value = held.full_tensor() if isinstance(held, DTensor) else held
+                value = whole(held)
                 if not self.writes:
                     continue
                 if name not in self._copies:
@@ -182,18 +183,10 @@ def restore(path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer
         for full_name, value in tensors.items():
             kind, name = full_name.split(".", 1)
             if kind == "model":
-                parameters[name].copy_(_as_held(value, parameters[name]))
+                parameters[name].copy_(as_held(value, parameters[name]))
             else:
                 state, name = name.split(".", 1)
                 parameter = parameters[name]
-                held = value.to(parameter.device) if value.ndim == 0 else _as_held(value, parameter)
+                held = value.to(parameter.device) if value.ndim == 0 else as_held(value, parameter)
                 owner[parameter].state[parameter][state] = held
     return step_of(path)
-
-
-def _as_held(value: Tensor, parameter: Tensor) -> Tensor:
-    """A whole tensor in the place and in the slices in which a parameter is held."""
-    value = value.to(parameter.device)
-    if isinstance(parameter, DTensor):
-        return distribute_tensor(value, parameter.device_mesh, parameter.placements)
-    return value

@@ -16,7 +16,7 @@ from models.training import checkpoint
 from models.training.guard import BadStep, Guard
 from models.training.optimizer import OptimizerPlan, make_optimizers
 from models.training.order import draw_key
-from models.training.parallel import Parallel
+from models.training.parallel import Parallel, whole
 from models.training.schedule import RateSchedule
 from models.transformer import Transformer
 
@@ -209,7 +209,7 @@ def _gradients(
             (loss * (share * parallel.world)).backward()
         total += loss.detach() * share
     norm = nn.utils.clip_grad_norm_(loss_of.parameters(), plan.clip)
-    return parallel.sum(total), parallel.whole(norm)
+    return parallel.sum(total), float(whole(norm))
 
 
 def _validated(loss_of: nn.Module, batches: list[Batch], bf16: bool) -> dict[str, float]:

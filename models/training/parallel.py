@@ -10,8 +10,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 Kind = Literal["ddp", "fsdp"]
@@ -41,6 +39,8 @@ class Parallel:
             return loss_of.to(device)  # type: ignore[no-any-return]
         if self.kind == "ddp":
             return DistributedDataParallel(loss_of.to(device))
+        from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard  # seconds that one rank need not wait
+
         # Inputs stay as they are: BERT's weights of predictions are float32 on purpose.
         policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
         options: dict[str, Any] = {"mp_policy": policy} if self.bf16_parameters else {}
@@ -77,10 +77,23 @@ class Parallel:
         if self.world > 1:
             self.sum(torch.zeros((), device=self._device))
 
-    def whole(self, value: Tensor) -> float:
-        """A figure that FSDP may hold in slices."""
-        return float(value.full_tensor() if isinstance(value, DTensor) else value)
-
     @property
     def _device(self) -> torch.device:
         return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor that FSDP may hold in slices (a DTensor), gathered; every rank calls this."""
+    gathered = getattr(tensor, "full_tensor", None)
+    return tensor if gathered is None else gathered()
+
+
+def as_held(value: Tensor, parameter: Tensor) -> Tensor:
+    """A whole tensor in the place and in the slices in which a parameter is held."""
+    value = value.to(parameter.device)
+    if not hasattr(parameter, "device_mesh"):
+        return value
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(parameter, DTensor)
+    return distribute_tensor(value, parameter.device_mesh, parameter.placements)

@@ -8,8 +8,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from warehouse import schemas
 
@@ -42,9 +40,11 @@ Compare = Callable[[Numbers, Numbers], Compared]
 
 def labels(n: int, a: Numbers, b: Numbers) -> Numbers:
     """The component of each of n documents in a graph of pairs."""
-    found: Numbers = connected_components(coo_array((np.ones(len(a), np.int8), (a, b)), shape=(n, n)), directed=False)[
-        1
-    ]
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(a), np.int8), (a, b)), shape=(n, n))
+    found: Numbers = connected_components(graph, directed=False)[1]
     return found
 
 

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from datasketch import MinHash
 
 from tasks.compiled import compiled
 from tasks.dedup.vectors import LANES, PADDING, affine_minima, xxh32_of_shingles
@@ -207,6 +206,8 @@ def _digest(numbers: Any, size: Any, out: Any) -> None:
 @cache
 def _permutations(hashes: int, seed: int) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
     """Datasketch's factors and terms, repeated to a whole number of groups."""
+    from datasketch import MinHash  # with scipy, a second that only signing takes
+
     drawn = MinHash(num_perm=hashes, seed=seed, scheme="affine32").permutations
     assert drawn is not None
     whole = -(-hashes // _GROUP) * _GROUP

@@ -1,9 +1,9 @@
-"""The training data of a run: token streams in the order of ``batch(step)``, and the way back from tokens to steps."""
+"""The training data of a run: the batches of its steps, and what it is validated on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,19 +11,19 @@ import torch
 
 from models.bert import MaskedBatch
 from models.training.loop import Batch
-from models.training.masking import ADDED_IN_A_SEQUENCE, Vocabulary, masked_sequence
-from models.training.order import Order, Window
-from tasks.pack import TokenStream, sources_of
+from models.training.masking import Vocabulary, masked_sequence
+from models.training.order import Window
+from tasks.pack import TokenStream
+from tasks.pretrain.order import TrainingOrder
 from tasks.pretrain.settings import PretrainSettings
 from tasks.tokenizer import Codec
-from warehouse.artifact import Ref, load, read_tables
-from warehouse.errors import GristmillError
+from warehouse.artifact import Ref
 from warehouse.store import Store
 
 Tokens = np.ndarray[Any, np.dtype[np.int64]]
 
 
-class TrainingData:
+class TrainingData(TrainingOrder):
     """Batches of a run. ``rank`` of ``world`` takes every world-th sequence of the global batch.
 
     ``vocabulary`` is what BERT's masking asks for; a causal model needs none.
@@ -38,29 +38,10 @@ class TrainingData:
         world: int = 1,
         vocabulary: Vocabulary | None = None,
     ) -> None:
-        self._store, self._tokens, self._settings, self._vocabulary = store, tokens, settings, vocabulary
-        wanted = {source: settings.mixture.get(source, 0.0) for source in sources_of(store, tokens)}
-        weights = {source: weight for source, weight in wanted.items() if weight > 0}
-        if not weights:
-            raise GristmillError(
-                "no source with training tokens has a weight above 0: give one a weight, or loosen its policy"
-            )
-        self.streams = {source: TokenStream(store, tokens, source, "train") for source in weights}
-        self.validation = {source: TokenStream(store, tokens, source, "validation") for source in weights}
+        super().__init__(store, tokens, settings)
+        self._settings, self._vocabulary = settings, vocabulary
+        self.validation = {source: TokenStream(store, tokens, source, "validation") for source in self.streams}
         self.rank, self.world = rank, world
-        masked = settings.model.family == "bert"
-        try:
-            self.order = Order(
-                identity=tokens.key,
-                seed=settings.seed,
-                context=settings.model.context - (ADDED_IN_A_SEQUENCE if masked else 0),
-                batch=settings.batches,
-                streams=tuple((source, stream.length) for source, stream in self.streams.items()),
-                weights=tuple(sorted(weights.items())),
-                beyond=0 if masked else 1,
-            )
-        except ValueError as error:
-            raise GristmillError(str(error)) from error
 
     def batch_at(self, step: int) -> Batch:
         """This rank's part of a step: (ids, targets), (sequences, context) each, or a MaskedBatch."""
@@ -86,31 +67,6 @@ class TrainingData:
     def held_out(self) -> list[Batch]:
         """About ``validation_sequences`` held-out windows, spread evenly over each source in proportion to the mixture."""
         return self._validation_batches
-
-    def documents_at(self, step: int) -> list[str]:
-        """The doc_ids in a step's global batch."""
-        spans = read_tables(
-            self._store, self._tokens, "token_spans", ["doc_id", "shard", "start", "length"]
-        ).to_pylist()
-        pieces = self.pieces_at(step)
-        return [
-            span["doc_id"]
-            for span in spans
-            if any(
-                span["shard"] == piece["shard"]
-                and span["start"] < piece["start"] + piece["length"]
-                and piece["start"] < span["start"] + span["length"]
-                for piece in pieces
-            )
-        ]
-
-    def pieces_at(self, step: int) -> list[dict[str, Any]]:
-        """The pieces of token shards that a step's global batch reads."""
-        return [
-            {"slot": window.slot, "source": window.source, "shard": shard, "start": start, "length": length}
-            for window in self.order.batch_at(step)
-            for shard, start, length in self.streams[window.source].pieces(window.start, self.order.window_tokens)
-        ]
 
     def _read(self, window: Window) -> Tokens:
         return self.streams[window.source].read(window.start, self.order.window_tokens)
@@ -161,32 +117,3 @@ def masking_vocabulary(codec: Codec, whole_words: bool) -> Vocabulary:
 def _shifted(rows: list[Tokens]) -> Batch:
     tokens = torch.from_numpy(np.stack(rows))
     return tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
-
-
-class StoredOrder:
-    """warehouse.catalog.TrainingOrder over the training runs of a store."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._data = lru_cache(maxsize=8)(self._load)
-
-    def windows(self, run: str, step: int) -> list[dict[str, Any]]:
-        """The pieces of token shards in a step's batch."""
-        return self._data(run).pieces_at(step)
-
-    def steps(self, run: str, shard: str, start: int, length: int) -> list[int]:
-        """The steps of a run that saw any token of a span, the end of the run included."""
-        data = self._data(run)
-        for source, stream in data.streams.items():
-            for known in stream.shards:
-                if known.name == shard:
-                    last = self._settings(run).last_step
-                    return data.order.steps_of(source, known.offset + start, length, last)
-        return []
-
-    def _load(self, run: str) -> TrainingData:
-        tokens = Ref(stage="pack", key=load(self._store, Ref(stage="pretrain", key=run)).inputs["tokens"])
-        return TrainingData(self._store, tokens, self._settings(run))
-
-    def _settings(self, run: str) -> PretrainSettings:
-        return PretrainSettings.model_validate(load(self._store, Ref(stage="pretrain", key=run)).settings)

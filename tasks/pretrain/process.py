@@ -18,7 +18,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from pydantic import BaseModel
 from safetensors.torch import load_file
 
 from models.bert import build
@@ -30,11 +29,10 @@ from models.training.parallel import Parallel
 from models.training.schedule import RateSchedule
 from models.transformer import Transformer, has_bf16
 from tasks.pretrain.data import TrainingData, masking_vocabulary
-from tasks.pretrain.settings import PretrainSettings
+from tasks.pretrain.job import Job
 from tasks.process import die_with_parent, emit
 from tasks.tokenizer import Codec
 from warehouse import log, schemas
-from warehouse.artifact import Ref
 from warehouse.errors import GristmillError
 from warehouse.store import Store
 
@@ -42,56 +40,45 @@ NAMED_DOCUMENTS = 20  # of a bad step's batch, in a sentence
 METRIC_ROWS_A_CHUNK = 2000
 
 
-class Job(BaseModel):
-    """What the trainer needs to know."""
+def plan_of(job: Job, bf16: bool) -> Plan:
+    """The settings in the words of the training loop."""
+    s = job.settings
+    last = s.tokens_after(s.last_step)
+    return Plan(
+        run=job.run.key,
+        seed=s.seed,
+        steps=s.last_step,
+        rate=RateSchedule(s.warmup_tokens, s.decay_tokens or last, s.final_learning_rate_share, s.decay),
+        optimizer=OptimizerPlan(
+            kind=s.optimizer,
+            learning_rate=s.learning_rate,
+            muon_learning_rate=s.muon_learning_rate,
+            betas=(s.beta1, s.beta2),
+            epsilon=s.epsilon,
+            weight_decay=s.weight_decay,
+        ),
+        clip=s.clip,
+        bf16=bf16,
+        micro_batch=s.micro_batch,
+        on_bad_step=s.on_bad_step,
+        spike_deviations=s.spike_deviations,
+        save_every=s.save_every,
+        keep_checkpoints=s.keep_checkpoints,
+        pin_every=s.pin_every,
+        validate_every=s.validate_every,
+        log_every=s.log_every,
+        compiled=s.compile,
+    )
 
-    store: str
-    run: Ref
-    tokens: Ref
-    tokenizer: Ref
-    vocabulary: int
-    settings: PretrainSettings
-    folder: Path
-    initial: Path | None = None
 
-    def plan(self, bf16: bool) -> Plan:
-        """The settings in the words of the training loop."""
-        s = self.settings
-        last = s.tokens_after(s.last_step)
-        return Plan(
-            run=self.run.key,
-            seed=s.seed,
-            steps=s.last_step,
-            rate=RateSchedule(s.warmup_tokens, s.decay_tokens or last, s.final_learning_rate_share, s.decay),
-            optimizer=OptimizerPlan(
-                kind=s.optimizer,
-                learning_rate=s.learning_rate,
-                muon_learning_rate=s.muon_learning_rate,
-                betas=(s.beta1, s.beta2),
-                epsilon=s.epsilon,
-                weight_decay=s.weight_decay,
-            ),
-            clip=s.clip,
-            bf16=bf16,
-            micro_batch=s.micro_batch,
-            on_bad_step=s.on_bad_step,
-            spike_deviations=s.spike_deviations,
-            save_every=s.save_every,
-            keep_checkpoints=s.keep_checkpoints,
-            pin_every=s.pin_every,
-            validate_every=s.validate_every,
-            log_every=s.log_every,
-            compiled=s.compile,
-        )
-
-    def network(self) -> Transformer:
-        """The network with its first weights: drawn from the seed, or imported."""
-        model = build(self.settings.model.architecture(self.vocabulary))
-        model.recompute = self.settings.recompute
-        if self.initial is None:
-            return model.initialise(self.settings.seed)
-        model.load_state_dict(load_file(self.initial))
-        return model
+def network_of(job: Job) -> Transformer:
+    """The network with its first weights: drawn from the seed, or imported."""
+    model = build(job.settings.model.architecture(job.vocabulary))
+    model.recompute = job.settings.recompute
+    if job.initial is None:
+        return model.initialise(job.settings.seed)
+    model.load_state_dict(load_file(job.initial))
+    return model
 
 
 class Metrics:
@@ -169,7 +156,7 @@ def run(job: Job) -> None:
         )
     watch = Watch(job, data, parallel.rank)
     try:
-        finished = Training(job.network(), job.plan(bf16), data, job.folder, watch, parallel, device).run()
+        finished = Training(network_of(job), plan_of(job, bf16), data, job.folder, watch, parallel, device).run()
     except BadStep as bad:
         documents = ", ".join(data.documents_at(bad.step)[:NAMED_DOCUMENTS])
         raise GristmillError(
