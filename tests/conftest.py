@@ -94,6 +94,11 @@ class Run:
         return [word for override in (*self.overrides, *overrides) for word in ("--set", override)]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A worker process takes a file at a time: the longest one first, or it would be waited for at the end."""
+    items.sort(key=lambda item: item.path.stem != "test_training")
+
+
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One folder for all worker processes of this test session."""

@@ -21,7 +21,7 @@ from tests.conftest import PROJECT, Run, free_port
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DEPLOYMENTS = {"crawl", "corpus", "tokenizer", "pretrain", "evaluate", "pipeline"}
 
-pytestmark = [pytest.mark.server, pytest.mark.xdist_group("server"), pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.server, pytest.mark.timeout(420)]
 
 
 class Server:

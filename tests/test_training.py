@@ -35,7 +35,7 @@ from warehouse import log
 from warehouse.artifact import Ref, load
 from warehouse.store import Store
 
-KILLS = int(os.environ.get("GRISTMILL_KILLS", "2"))  # for each way to train; 20 was run by hand
+KILLS = int(os.environ.get("GRISTMILL_KILLS", "1"))  # for each way to train; 20 was run by hand
 
 
 def job_of(run: Run, folder: Path, **changes: object) -> Job:
@@ -86,14 +86,23 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_validating_every_10_and_every_25_steps_gives_the_same_weights(finished: Run, tmp_path: Path) -> None:
-    often = train(job_of(finished, tmp_path / "10", validate_every=10, steps=50))
-    seldom = train(job_of(finished, tmp_path / "25", validate_every=25, log_every=7, save_every=50, steps=50))
-    assert same(often, seldom)
+@pytest.fixture(scope="module")
+def undisturbed(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    """The state after 60 steps on one rank that nothing interrupted, validated every 10."""
+    return train(job_of(finished, tmp_path_factory.mktemp("undisturbed"), validate_every=10, steps=60))
 
 
-def test_sigterm_saves_and_the_same_command_goes_on(finished: Run, tmp_path: Path) -> None:
-    job = job_of(finished, tmp_path / "job", save_every=10_000, steps=60, log_every=1)
+def test_how_often_it_is_validated_logged_and_saved_changes_no_weight(
+    finished: Run, tmp_path: Path, undisturbed: dict[str, torch.Tensor]
+) -> None:
+    seldom = job_of(finished, tmp_path, validate_every=25, log_every=7, save_every=60, steps=60)
+    assert same(train(seldom), undisturbed)
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(
+    finished: Run, tmp_path: Path, undisturbed: dict[str, torch.Tensor]
+) -> None:
+    job = job_of(finished, tmp_path, save_every=10_000, steps=60, log_every=1)
     with subprocess.Popen(command(job), cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         while '"step": 5' not in process.stdout.readline():
@@ -103,7 +112,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(finished: Run, tmp_path: Pat
     assert process.returncode == 1
     assert "its state is saved" in rest
     assert checkpoint.newest(job.folder, "test") is not None
-    assert same(train(job), train(job_of(finished, tmp_path / "whole", steps=60)))
+    assert same(train(job), undisturbed)
 
 
 def test_two_ranks_see_the_batch_of_one(finished: Run, tmp_path: Path) -> None:
@@ -117,28 +126,29 @@ def test_two_ranks_see_the_batch_of_one(finished: Run, tmp_path: Path) -> None:
         assert rows == {tuple(row) for half in halves for row in half.batch_at(step)[0].tolist()}
 
 
-@pytest.mark.parametrize("changes", [{}, {"parallel": "fsdp"}, {"batch": 5, "micro_batch": 2}], ids=str)
-def test_two_ranks_train_to_nearly_the_weights_of_one(
-    finished: Run, tmp_path: Path, changes: dict[str, object]
-) -> None:
-    one = train(job_of(finished, tmp_path / "1", steps=10, **changes))
-    two = train(job_of(finished, tmp_path / "2", steps=10, ranks=2, **changes))
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_ranks_train_to_nearly_the_weights_of_one(finished: Run, tmp_path: Path, parallel: str) -> None:
+    uneven = {"steps": 10, "batch": 5, "micro_batch": 2}  # the second rank has fewer sequences, and fewer passes
+    one = train(job_of(finished, tmp_path / "1", **uneven))
+    two = train(job_of(finished, tmp_path / "2", ranks=2, parallel=parallel, **uneven))
     assert one.keys() == two.keys()
     for name, value in one.items():
         if name.startswith("model."):
             assert torch.allclose(value, two[name], atol=2e-3), name
 
 
-def test_state_of_two_slicing_ranks_goes_on_in_one(finished: Run, tmp_path: Path) -> None:
-    started = job_of(finished, tmp_path / "job", steps=10, ranks=2, parallel="fsdp")
+def test_state_of_two_slicing_ranks_goes_on_in_one(
+    finished: Run, tmp_path: Path, undisturbed: dict[str, torch.Tensor]
+) -> None:
+    settings = {"parallel": "fsdp", "decay_tokens": 60 * 4 * 64}  # the schedule of 60 steps, wherever it stops
+    started = job_of(finished, tmp_path / "two", steps=30, ranks=2, **settings)
     train(started)
-    alone = job_of(finished, tmp_path / "job2", steps=20, parallel="fsdp")
-    alone = alone.model_copy(update={"folder": started.folder})
-    ended, whole = train(alone), train(job_of(finished, tmp_path / "whole", steps=20))
-    # The schedule knew another end for the first ten steps: nearly the same weights, not the same.
-    for name, value in whole.items():
+    alone = job_of(finished, tmp_path / "one", steps=60, **settings)
+    ended = train(alone.model_copy(update={"folder": started.folder}))
+    # Sums over two ranks are rounded in another order: nearly the same weights, not the same.
+    for name, value in undisturbed.items():
         if name.startswith("model."):
-            assert torch.allclose(value, ended[name], atol=2e-2), name
+            assert torch.allclose(value, ended[name], atol=2e-3), name
 
 
 def small() -> Transformer:

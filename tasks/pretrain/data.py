@@ -14,7 +14,7 @@ from models.training.loop import Batch
 from models.training.masking import Vocabulary, masked_sequence
 from models.training.order import Window
 from tasks.pack import TokenStream
-from tasks.pretrain.order import TrainingOrder
+from tasks.pretrain.order import DataOrder
 from tasks.pretrain.settings import PretrainSettings
 from tasks.tokenizer import Codec
 from warehouse.artifact import Ref
@@ -23,7 +23,7 @@ from warehouse.store import Store
 Tokens = np.ndarray[Any, np.dtype[np.int64]]
 
 
-class TrainingData(TrainingOrder):
+class TrainingData(DataOrder):
     """Batches of a run. ``rank`` of ``world`` takes every world-th sequence of the global batch.
 
     ``vocabulary`` is what BERT's masking asks for; a causal model needs none.

@@ -1,4 +1,4 @@
-"""The order of a run's training data: which pieces of token shards a step reads, and the way back. Light to import."""
+"""The order of a run's training data: which pieces of token shards a step reads, and the way back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from warehouse.errors import GristmillError
 from warehouse.store import Store
 
 
-class TrainingOrder:
+class DataOrder:
     """The trained sources' token streams in the order of ``batch(step)``."""
 
     def __init__(self, store: Store, tokens: Ref, settings: PretrainSettings) -> None:
@@ -71,25 +71,25 @@ class StoredOrder:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._data = lru_cache(maxsize=8)(self._load)
+        self._order = lru_cache(maxsize=8)(self._load)
 
     def windows(self, run: str, step: int) -> list[dict[str, Any]]:
         """The pieces of token shards in a step's batch."""
-        return self._data(run).pieces_at(step)
+        return self._order(run).pieces_at(step)
 
     def steps(self, run: str, shard: str, start: int, length: int) -> list[int]:
         """The steps of a run that saw any token of a span, the end of the run included."""
-        data = self._data(run)
-        for source, stream in data.streams.items():
+        trained = self._order(run)
+        for source, stream in trained.streams.items():
             for known in stream.shards:
                 if known.name == shard:
                     last = self._settings(run).last_step
-                    return data.order.steps_of(source, known.offset + start, length, last)
+                    return trained.order.steps_of(source, known.offset + start, length, last)
         return []
 
-    def _load(self, run: str) -> TrainingOrder:
+    def _load(self, run: str) -> DataOrder:
         tokens = Ref(stage="pack", key=load(self._store, Ref(stage="pretrain", key=run)).inputs["tokens"])
-        return TrainingOrder(self._store, tokens, self._settings(run))
+        return DataOrder(self._store, tokens, self._settings(run))
 
     def _settings(self, run: str) -> PretrainSettings:
         return PretrainSettings.model_validate(load(self._store, Ref(stage="pretrain", key=run)).settings)
