@@ -8,8 +8,9 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,6 +19,9 @@ from rich.markup import escape
 from flows import ask, networks
 from flows.options import DEFAULT, INTERRUPTED, STOPPED, Config, Overrides, Verbose, console, recipe_of
 from warehouse.errors import GristmillError, SettingError
+
+if TYPE_CHECKING:
+    from flows.progress import Terminal
 
 app = typer.Typer(
     help="Gristmill: web pages in, a language model out, and every grain accounted for.",
@@ -61,11 +65,22 @@ def _run_flow(
     with Terminal() as terminal:
         watching.report = terminal
         if not os.environ.get("PREFECT_API_URL"):
-            watching.interrupted = terminal.leave  # type: ignore[method-assign]
+            watching.interrupted = partial(_leave, terminal)  # type: ignore[method-assign]
         flow(recipe=recipe, **parameters)
     if wishes and "extract" in targets:
         print_heeded(mill, wishes, started, console)
     return mill
+
+
+def _leave(terminal: Terminal) -> None:
+    """Ctrl-C: ends the process with Prefect's temporary server, which may be gone: telling it would take minutes."""
+    from prefect.server.api.server import SubprocessASGIServer
+
+    terminal.__exit__()
+    SubprocessASGIServer().stop()
+    sys.stderr.write(f"gristmill: {STOPPED}\n")
+    sys.stderr.flush()
+    os._exit(INTERRUPTED)
 
 
 def _end(number: int, _frame: object) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 import time
 
@@ -11,7 +9,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
-from flows.options import INTERRUPTED, STOPPED
 from tasks.stage import Report, Stage
 from warehouse.artifact import Manifest
 
@@ -57,13 +54,6 @@ class Terminal(Report):
 
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
-
-    def leave(self) -> None:
-        """Ends the process at once: Prefect's own server had the same Ctrl-C, and telling it would take minutes."""
-        self._bars.stop()
-        sys.stderr.write(f"gristmill: {STOPPED}\n")
-        sys.stderr.flush()
-        os._exit(INTERRUPTED)
 
     def stage_starts(self, stage: Stage, parts: int, reused: int) -> None:
         with self._guard:

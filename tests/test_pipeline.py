@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -242,9 +243,11 @@ def test_store_named_from_another_folder_is_the_same_store(finished: Run, tmp_pa
     assert int(done.stdout.split()[1]) > 10
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("how", "to"), [(signal.SIGINT, os.killpg), (signal.SIGINT, os.kill), (signal.SIGTERM, os.kill)]
+)
 def test_command_line_told_to_stop_saves_the_training_and_ends_soon(
-    finished: Run, tmp_path: Path, how: signal.Signals
+    finished: Run, tmp_path: Path, how: signal.Signals, to: Callable[[int, int], None]
 ) -> None:
     shutil.copytree(finished.store, tmp_path / "store")
     run = Run(tmp_path / "store", finished.ports)
@@ -261,8 +264,7 @@ def test_command_line_told_to_stop_saves_the_training_and_ends_soon(
         while set((run.store / METRICS).rglob("*.parquet")) <= known and time.monotonic() < deadline:
             time.sleep(0.1)
         told = time.monotonic()
-        # Ctrl-C reaches every process of the terminal's group, Prefect's own server too; SIGTERM the one it is sent to.
-        (os.killpg if how is signal.SIGINT else os.kill)(process.pid, how)
+        to(process.pid, how)  # a terminal's Ctrl-C reaches the whole group, Prefect's temporary server too
         process.wait(timeout=120)
     assert time.monotonic() - told < 45
     assert len(list((run.store / "scratch").glob("pretrain/*/checkpoints/step-*.json"))) == 1
