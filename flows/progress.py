@@ -89,5 +89,5 @@ class Terminal(Report):
             what = "[dim]there already[/dim]" if reused else duration_text(seconds)
             mark = "[dim]=[/dim]" if reused else "[green]✓[/green]"
             self.console.print(
-                f"{mark} {stage.title:<19} {documents:<38} {size_text(manifest.bytes):>8}  {what}", soft_wrap=True
+                f"{mark} {stage.title:<21} {documents:<38} {size_text(manifest.bytes):>8}  {what}", soft_wrap=True
             )
