@@ -35,7 +35,8 @@ EXTRA: dict[str, Any] = {
 TEXT = (
     "Steps of training in a process of its own: forward, backward, clipping at 1, AdamW; random tokens, no dropout, "
     "{precision}. `small` is 6 layers, 384 wide, context 256, vocabulary 8,192, batch 16; `gpt2-small` is GPT-2's with "
-    "context 256, batch 4. Medians of steps and of {repeats} interleaved runs. `documents` are sequences. `limit` is the largest rate of a matrix product "
+    "context 256, batch 4. Medians of steps and of {repeats} interleaved runs, of `gpt2-small` {repeats_gpt2}. "
+    "`documents` are sequences. `limit` is the largest rate of a matrix product "
     "of 2,048 in the same precision, measured in the same run, as if nothing else were to do; `utilisation` is the "
     "model's arithmetic (6 N + 12 L d T a token) over that. nanoGPT and minGPT are their architectures in plain PyTorch, "
     "transformers and litgpt the packages; peers run with the C library as it is, `tuned` with the allocator's settings "
@@ -238,12 +239,13 @@ def main() -> None:
 
     bf16 = has_bf16(torch.device("cpu"))
     peers = [peer for peer in options.peers.split(",") if peer]
+    repeats = {"small": options.repeats, "gpt2-small": max(1, options.repeats - 1)}
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as cache:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
         for name in options.sizes.split(","):
             systems = systems_of(name, peers, bf16, options.threads)
-            rows += side_by_side(systems, options.repeats if name == "small" else max(1, options.repeats - 1))
+            rows += side_by_side(systems, repeats[name])
     utilised(rows)
     cores = ""
     if "small" in options.sizes:
@@ -252,7 +254,11 @@ def main() -> None:
         cores = f"are {one['step_seconds'] / two['step_seconds']:.2f} times as fast as one."
     precision = "bfloat16 autocast" if bf16 else "float32 (this processor has no bfloat16)"
     text = TEXT.format(
-        precision=precision, repeats=options.repeats, saves=save_cost(rows) if cores else "", cores=cores
+        precision=precision,
+        repeats=repeats["small"],
+        repeats_gpt2=repeats["gpt2-small"],
+        saves=save_cost(rows) if cores else "",
+        cores=cores,
     )
     write_results("train", "Pretraining", text, rows, EXTRA, options.json)
     return None

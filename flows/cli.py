@@ -65,7 +65,7 @@ def _run_flow(
     with Terminal() as terminal:
         watching.report = terminal
         if not os.environ.get("PREFECT_API_URL"):
-            watching.interrupted = partial(_leave, terminal)  # type: ignore[method-assign]
+            watching.interrupted = partial(_leave, terminal)
         flow(recipe=recipe, **parameters)
     if wishes and "extract" in targets:
         print_heeded(mill, wishes, started, console)
@@ -76,7 +76,7 @@ def _leave(terminal: Terminal) -> None:
     """Ctrl-C: ends the process with Prefect's temporary server, which may be gone: telling it would take minutes."""
     from prefect.server.api.server import SubprocessASGIServer
 
-    terminal.__exit__()
+    terminal.close()
     SubprocessASGIServer().stop()
     sys.stderr.write(f"gristmill: {STOPPED}\n")
     sys.stderr.flush()

@@ -7,8 +7,9 @@ nothing, persist nothing and return nothing: after a crash the same flow asks th
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
 from typing import Any
 
 from prefect import State, runtime, task
@@ -47,13 +48,12 @@ class Announcing(Report):
         )
 
 
+@dataclass
 class _Watching:
-    """Who is told of progress: the terminal where the command line set one, else the run's log."""
+    """Who is told of progress and of Ctrl-C: the command line where there is one, else the run's log and Prefect alone."""
 
-    report: Report = Announcing()
-
-    def interrupted(self) -> None:
-        """Ctrl-C: nothing more than what Prefect does, unless the command line set something."""
+    report: Report = field(default_factory=Announcing)
+    interrupted: Callable[[], None] = lambda: None
 
 
 watching = _Watching()

@@ -53,6 +53,10 @@ class Terminal(Report):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Takes the bars off the terminal."""
         self._bars.stop()
 
     def stage_starts(self, stage: Stage, parts: int, reused: int) -> None:
