@@ -8,7 +8,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,7 +68,7 @@ def _is_phone(text: bytes) -> bool:
     return sum(48 <= byte <= 57 for byte in text) in PHONE_DIGITS
 
 
-_AT, _DOTS, _COLONS, _DIGITS, _MARK = (1 << n for n in range(5))
+_AT, _DOT, _COLON, _DIGIT, _MARK = (1 << n for n in range(5))  # what a byte can be the sign of
 
 
 class Kind(NamedTuple):
@@ -83,11 +85,11 @@ class Kind(NamedTuple):
 KINDS = (
     Kind("key", _MARK, _KEY, None, "keys and tokens of well-known services, private keys"),
     Kind("email", _AT, _EMAIL, None, "e-mail addresses"),
-    Kind("iban", _DIGITS, _IBAN, _is_iban, "bank accounts (IBAN) with right check digits"),
-    Kind("card", _DIGITS, _CARD, _is_card, "payment cards whose digits satisfy Luhn's sum"),
-    Kind("ip", _DOTS, _IP4, _is_public, "public IP addresses"),
-    Kind("ip", _COLONS, _IP6, _is_public, "public IP addresses"),
-    Kind("phone", _DIGITS, _PHONE, _is_phone, "telephone numbers, international or as in North America"),
+    Kind("iban", _DIGIT, _IBAN, _is_iban, "bank accounts (IBAN) with right check digits"),
+    Kind("card", _DIGIT, _CARD, _is_card, "payment cards whose digits satisfy Luhn's sum"),
+    Kind("ip", _DOT, _IP4, _is_public, "public IP addresses"),
+    Kind("ip", _COLON, _IP6, _is_public, "public IP addresses"),
+    Kind("phone", _DIGIT, _PHONE, _is_phone, "telephone numbers, international or as in North America"),
 )
 NAMES = tuple(dict.fromkeys(kind.name for kind in KINDS))
 PLACEHOLDERS = {name: f"<{name.upper()}>" for name in NAMES}
@@ -101,14 +103,20 @@ class Found(NamedTuple):
     name: str
 
 
-def find(text: bytes) -> list[Found]:
-    """All personal data of a text in UTF-8, in its order, none overlapping."""
-    windows = _windows(np.frombuffer(text, np.uint8)).tolist() if text else []
-    windows += [(at, at + _LONGEST_KEY, _MARK) for mark in _KEY_MARKS for at in _occurrences(text, mark)]
+def find(texts: Sequence[bytes]) -> dict[int, list[Found]]:
+    """Place of a text -> all its personal data, in order, none overlapping. Texts in UTF-8; those that have none are left out."""
+    data = np.frombuffer(b"".join(texts), np.uint8)
+    offsets = np.cumsum([0, *map(len, texts)])
+    windows = _windows(data, offsets, _SIGNS, _MARKS).tolist()
+    found = {text: _proven(texts[text], list(group)) for text, group in groupby(windows, key=itemgetter(0))}
+    return {text: pieces for text, pieces in found.items() if pieces}
+
+
+def _proven(text: bytes, windows: list[list[int]]) -> list[Found]:
     found: list[Found] = []
     claimed = bytearray(len(text))
     for kind in KINDS:
-        for start, stop, where in windows:
+        for _, start, stop, where in windows:
             if where != kind.where:
                 continue
             for match in kind.pattern.finditer(text, max(0, start), min(len(text), stop)):
@@ -119,27 +127,27 @@ def find(text: bytes) -> list[Found]:
     return sorted(found)
 
 
-def _occurrences(text: bytes, mark: bytes) -> Iterator[int]:
-    at = text.find(mark)
-    while at >= 0:
-        yield at
-        at = text.find(mark, at + 1)
+def replaced(texts: Iterable[str], names: frozenset[str] | set[str]) -> list[str]:
+    """The texts with a placeholder for each piece of personal data of the kinds that are named."""
+    after = list(texts)
+    encoded = [text.encode() for text in after]
+    for row, found in find(encoded).items():
+        data, pieces, at = encoded[row], [], 0
+        for start, stop, name in found:
+            if name in names:
+                pieces += [data[at:start], PLACEHOLDERS[name].encode()]
+                at = stop
+        after[row] = b"".join([*pieces, data[at:]]).decode()
+    return after
 
 
-def replaced(text: str, names: frozenset[str] | set[str]) -> str:
-    """The text with a placeholder for each piece of personal data of the kinds that are named."""
-    data, pieces, at = text.encode(), [], 0
-    for found in find(data):
-        if found.name in names:
-            pieces += [data[at : found.start], PLACEHOLDERS[found.name].encode()]
-            at = found.stop
-    return b"".join([*pieces, data[at:]]).decode() if pieces else text
-
-
-def counts(texts: Iterable[str | None]) -> dict[str, npt.NDArray[np.float64]]:
+def counts(texts: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:
     """Name of a kind -> how often it occurs in each text."""
-    rows = [Counter(found.name for found in find((text or "").encode())) for text in texts]
-    return {name: np.array([row[name] for row in rows], np.float64) for name in NAMES}
+    columns = {name: np.zeros(len(texts)) for name in NAMES}
+    for row, found in find([text.encode() for text in texts]).items():
+        for name, times in Counter(piece.name for piece in found).items():
+            columns[name][row] = times
+    return columns
 
 
 _LONGEST_KEY = 17_000
@@ -147,45 +155,118 @@ _GAP = 7  # bytes at most between the digits of one account, card or telephone n
 _LEAST_DIGITS = 8
 
 
+class _Marks(NamedTuple):
+    """What keys begin with, in the order of the byte that tells of them; where those of each byte begin."""
+
+    spelled: npt.NDArray[np.uint8]
+    length: npt.NDArray[np.int64]
+    telling: npt.NDArray[np.int64]
+    first: npt.NDArray[np.int64]
+
+
+def _marks() -> _Marks:
+    """The byte that tells of a mark is its first that is no small letter: small letters are most of a text."""
+    telling = {mark: next(at for at, byte in enumerate(mark) if not 97 <= byte <= 122) for mark in _KEY_MARKS}
+    ordered = sorted(_KEY_MARKS, key=lambda mark: mark[telling[mark]])
+    spelled = np.zeros((len(ordered), max(map(len, ordered))), np.uint8)
+    for row, mark in enumerate(ordered):
+        spelled[row, : len(mark)] = np.frombuffer(mark, np.uint8)
+    first = np.searchsorted([mark[telling[mark]] for mark in ordered], np.arange(257))
+    return _Marks(spelled, np.array([*map(len, ordered)]), np.array([telling[mark] for mark in ordered]), first)
+
+
+def _signs() -> npt.NDArray[np.uint8]:
+    """What each byte can be the sign of."""
+    signs = np.where(np.diff(_MARKS.first) > 0, _MARK, 0).astype(np.uint8)
+    for byte, sign in {b"@": _AT, b".": _DOT, b":": _COLON, **{b"%d" % digit: _DIGIT for digit in range(10)}}.items():
+        signs[byte[0]] |= sign
+    return signs
+
+
+_MARKS = _marks()
+_SIGNS = _signs()
+
+
 @compiled
-def _windows(text: Any) -> Any:
-    """(start, stop, what it could hold) of the places in a text that the patterns are worth trying at."""
-    most = 16
-    out = np.empty((most, 3), np.int64)
-    count, size = 0, len(text)
-    digits, first_digit, last_digit = 0, 0, -_GAP - 1
-    dots_until, colons_until, ats_until = -1, -1, -1
-    for at in range(size + 1):
-        byte = text[at] if at < size else np.uint8(0)
-        if count + 3 > most:
-            most *= 2
-            wider = np.empty((most, 3), np.int64)
-            wider[:count] = out[:count]
-            out = wider
-        if 48 <= byte <= 57:
-            if at - last_digit > _GAP:
-                digits, first_digit = 0, at
-            digits, last_digit = digits + 1, at
-        elif (at == size or at - last_digit == _GAP) and digits >= _LEAST_DIGITS:
-            out[count, 0], out[count, 1], out[count, 2] = first_digit - 24, last_digit + 24, _DIGITS
-            count, digits = count + 1, 0
-        if byte == 46 and at > dots_until and at > 0 and 48 <= text[at - 1] <= 57 and _dots(text, at) >= 3:
-            out[count, 0], out[count, 1], out[count, 2] = at - 20, at + 20, _DOTS
-            count, dots_until = count + 1, at + 15
-        elif byte == 58 and at > colons_until and at + 1 < size and at > 3 and 50 <= text[at - 4] <= 51:
-            out[count, 0], out[count, 1], out[count, 2] = at - 6, at + 45, _COLONS
-            count, colons_until = count + 1, at + 2
-        elif byte == 64 and at > ats_until:
-            out[count, 0], out[count, 1], out[count, 2] = at - 66, at + 300, _AT
-            count, ats_until = count + 1, at
+def _windows(data: Any, offsets: Any, signs: Any, marks: _Marks) -> Any:
+    """(text, start, stop, what it could hold) of the places in texts that the patterns are worth trying at."""
+    out, count = np.empty((1024, 4), np.int64), 0
+    for text in range(len(offsets) - 1):
+        begin, end = offsets[text], offsets[text + 1]
+        digits, first_digit, last_digit = 0, begin, begin
+        dots_until, colons_until = begin, begin + 3
+        at = _next(data, begin, end, signs)
+        while at < end:
+            sign = signs[data[at]]
+            if count + 64 > len(out):
+                out = np.concatenate((out, np.empty_like(out)))
+            if sign == _DIGIT:
+                if at - last_digit > _GAP:
+                    count = _note_digits(text, begin, digits, first_digit, last_digit, out, count)
+                    digits = 0
+                if digits == 0:
+                    first_digit = at
+                digits, last_digit = digits + 1, at
+            elif sign == _DOT and at > dots_until and _is_digit(data[at - 1]) and _dots(data, at, end) >= 3:
+                count = _note(text, at - 20 - begin, at + 20 - begin, _DOT, out, count)
+                dots_until = at + 15
+            elif sign == _COLON and at > colons_until and at + 1 < end and 50 <= data[at - 4] <= 51:
+                count = _note(text, at - 6 - begin, at + 45 - begin, _COLON, out, count)
+                colons_until = at + 2
+            elif sign == _AT:
+                count = _note(text, at - 66 - begin, at + 300 - begin, _AT, out, count)
+            elif sign == _MARK:
+                count = _note_marks(data, text, begin, at, end, marks, out, count)
+            at = _next(data, at + 1, end, signs)
+        count = _note_digits(text, begin, digits, first_digit, last_digit, out, count)
     return out[:count]
 
 
 @compiled
-def _dots(text: Any, at: int) -> int:
+def _next(data: Any, at: int, end: int, signs: Any) -> int:
+    """The next byte that is the sign of something."""
+    while at < end and signs[data[at]] == 0:
+        at += 1
+    return at
+
+
+@compiled
+def _note(text: int, start: int, stop: int, where: int, out: Any, count: int) -> int:
+    out[count, 0], out[count, 1], out[count, 2], out[count, 3] = text, start, stop, where
+    return count + 1
+
+
+@compiled
+def _note_digits(text: int, begin: int, digits: int, first: int, last: int, out: Any, count: int) -> int:
+    """A group of digits that is over, if an account, a card or a telephone number has so many."""
+    return _note(text, first - 24 - begin, last + 24 - begin, _DIGIT, out, count) if digits >= _LEAST_DIGITS else count
+
+
+@compiled
+def _note_marks(data: Any, text: int, begin: int, at: int, end: int, marks: _Marks, out: Any, count: int) -> int:
+    """The marks that stand where their telling byte is at a place."""
+    for mark in range(marks.first[data[at]], marks.first[data[at] + 1]):
+        start, length = at - marks.telling[mark], marks.length[mark]
+        if start < begin or start + length > end:
+            continue
+        same = 0
+        while same < length and data[start + same] == marks.spelled[mark, same]:
+            same += 1
+        if same == length:
+            count = _note(text, start - begin, start + _LONGEST_KEY - begin, _MARK, out, count)
+    return count
+
+
+@compiled
+def _is_digit(byte: int) -> bool:
+    return 48 <= byte <= 57
+
+
+@compiled
+def _dots(data: Any, at: int, end: int) -> int:
     """Full stops from one on that only digits part."""
     dots = 0
-    while at < len(text) and (text[at] == 46 or 48 <= text[at] <= 57):
-        dots += 1 if text[at] == 46 else 0
+    while at < end and (data[at] == 46 or _is_digit(data[at])):
+        dots += 1 if data[at] == 46 else 0
         at += 1
     return dots

@@ -39,7 +39,7 @@ class Select(Stage):
     """
 
     name = "select"
-    version = 3
+    version = 4
     settings: SelectSettings
 
     @cached_property
@@ -84,7 +84,9 @@ class Select(Stage):
             taken = funnel[decisions[row]["rule"]]
             funnel[decisions[row]["rule"]] = [taken[0] + 1, taken[1] + int(sizes[row])]
         names = set(policy.replace_pii)
-        published = [pii.replaced(texts[row], names) if names else texts[row] for row in np.nonzero(kept)[0].tolist()]
+        published = [texts[row] for row in np.nonzero(kept)[0].tolist()]
+        if names:
+            published = pii.replaced(published, names)
         writer.table("decisions", pa.Table.from_pylist(decisions, schema=schemas.DECISIONS))
         here = pa.array(kept)
         corpus = self._corpus(documents.filter(here), signals.filter(here), published, source, elected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -19,6 +20,8 @@ from warehouse.store import Store
 END_OF_TEXT = "<|endoftext|>"
 # GPT-2's split pattern.
 SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+# The same pieces by a pattern that tiktoken reads faster: tried in the same order, and without giving back.
+FAST_SPLIT = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
 TOKENIZER_FILE = "tokenizer/tokenizer.json"
 SELF_CHECK = (
     "It's 2026; we'll see.\n\n  Tabs\tand   spaces ",
@@ -27,6 +30,7 @@ SELF_CHECK = (
     "'S 'LL don't",
     "\x00\x7f",
 )
+Encode = Callable[[str], list[int]]
 
 
 class TokenizerSettings(StageSettings):
@@ -89,7 +93,7 @@ class Codec:
         self.end_of_text = int(self.tokenizer.get_vocab()[END_OF_TEXT])
         self.size = int(self.tokenizer.get_vocab_size())
         fast = _tiktoken(self.tokenizer, self.end_of_text)
-        self.encode: Callable[[str], list[int]] = fast.encode_ordinary
+        self.encode: Encode = fast.encode_ordinary
         if any(fast.encode_ordinary(text) != self._slow(text) for text in SELF_CHECK):
             self.encode = self._slow
 
@@ -99,7 +103,7 @@ class Codec:
         (file,) = load(store, ref).files("tokenizer")
         path = verified_path(store, ref, file)
         try:
-            return cls(path)
+            return _codec(path, file.sha256)
         except (ValueError, KeyError) as error:
             raise GristmillError(
                 f"the tokenizer {ref} cannot be read ({error}): delete its folder and run the same command again"
@@ -112,13 +116,15 @@ class Codec:
         """Text of token ids."""
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
-    def agrees_on(self, texts: list[str]) -> bool:
-        """Whether fast and stored encodings are the same on these texts."""
-        return all(self.encode(text) == self._slow(text) for text in texts)
+    def encoder(self, texts: list[str]) -> Encode:
+        """The fast encoding where it agrees with the stored tokenizer on these texts, else the stored tokenizer's."""
+        return self.encode if all(self.encode(text) == self._slow(text) for text in texts) else self._slow
 
-    def use_stored(self) -> None:
-        """Encodes by the stored tokenizer from here on."""
-        self.encode = self._slow
+
+@lru_cache(maxsize=4)
+def _codec(path: Path, digest: str) -> Codec:
+    """The parts of a corpus are encoded by one tokenizer: a process reads it once."""
+    return Codec(path)
 
 
 def _tiktoken(tokenizer: Tokenizer, end_of_text: int) -> tiktoken.Encoding:
@@ -130,7 +136,7 @@ def _tiktoken(tokenizer: Tokenizer, end_of_text: int) -> tiktoken.Encoding:
         if token != END_OF_TEXT
     }
     return tiktoken.Encoding(
-        "gristmill", pat_str=SPLIT, mergeable_ranks=ranks, special_tokens={END_OF_TEXT: end_of_text}
+        "gristmill", pat_str=FAST_SPLIT, mergeable_ranks=ranks, special_tokens={END_OF_TEXT: end_of_text}
     )
 
 

@@ -11,6 +11,10 @@ from tasks import pii
 ALL = set(pii.NAMES)
 
 
+def replaced(text: str, names: set[str] = ALL) -> str:
+    return pii.replaced([text], names)[0]
+
+
 @pytest.mark.parametrize(
     ("text", "after"),
     [
@@ -28,7 +32,7 @@ ALL = set(pii.NAMES)
     ],
 )
 def test_each_kind_is_found_by_its_form_and_its_proof(text: str, after: str) -> None:
-    assert pii.replaced(text, ALL) == after
+    assert replaced(text) == after
 
 
 @pytest.mark.parametrize(
@@ -45,30 +49,47 @@ def test_each_kind_is_found_by_its_form_and_its_proof(text: str, after: str) -> 
     ],
 )
 def test_what_only_looks_like_it_stays(text: str) -> None:
-    assert pii.replaced(text, ALL) == text
+    assert replaced(text) == text
 
 
 @settings(deadline=None)
 @given(st.text(max_size=200))
 def test_replacing_twice_is_replacing_once(text: str) -> None:
-    once = pii.replaced(text, ALL)
-    assert pii.replaced(once, ALL) == once
+    once = replaced(text)
+    assert replaced(once) == once
 
 
 @settings(deadline=None)
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_what_is_found_depends_on_the_text_alone(before: str, after: str) -> None:
     text = f"{before} jo@example.org {after}"
-    alone = pii.replaced(text, ALL)
-    pii.counts([before, after, text])
-    assert pii.replaced(text, ALL) == alone
+    alone = replaced(text)
+    assert pii.replaced([before, text, after], ALL)[1] == alone
+    assert {name: column[1] for name, column in pii.counts([before, text, after]).items()} == {
+        name: column[0] for name, column in pii.counts([text]).items()
+    }
     assert "jo@example.org" not in alone
 
 
+PIECES = (
+    "sk-" + "a1" * 12, "ghp_" + "a1B2" * 9, "AKIAIOSFODNN7EXAMPLE", "eyJ" + "a1" * 9 + ".eyJ" + "b2" * 9 + ".cc-33_", "sk_live_" + "a1" * 9,
+    "xoxb-1234567890ab", "glpat-" + "x1" * 10, "AIza" + "b2" * 17 + "c", "github_pat_" + "a1" * 12,
+    "-----BEGIN PRIVATE KEY-----\nM\n", "sk", "-", "_", ".", "A", " ", "é",
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=12))
+def test_keys_are_those_of_the_pattern_over_the_whole_text(pieces: list[str]) -> None:
+    text = "".join(pieces).encode()
+    found = [(start, stop) for start, stop, name in pii.find([b"before", text]).get(1, []) if name == "key"]
+    assert found == [match.span() for match in pii.KINDS[0].pattern.finditer(text)]
+
+
 def test_kinds_that_are_not_named_stay() -> None:
-    assert pii.replaced("jo@example.org 8.8.8.8", {"ip"}) == "jo@example.org <IP>"
+    assert replaced("jo@example.org 8.8.8.8", {"ip"}) == "jo@example.org <IP>"
 
 
 def test_a_text_of_nothing_else_takes_no_longer_for_each_piece() -> None:
     text = "jo@example.org 4111 1111 1111 1111 " * 20_000
-    assert pii.replaced(text, ALL) == "<EMAIL> <CARD> " * 20_000
+    assert replaced(text) == "<EMAIL> <CARD> " * 20_000

