@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from flows.mill import STAGES, Mill
 from flows.query import rows
 from flows.recipe import load_recipe
-from tasks.repetition.recur import LINE, PARAGRAPH, Texts, recurring, repeated, stretches
+from tasks.repetition.recur import Texts, stretches, tally
 from tasks.signals.measure import buffers
 
 WORDS = [f"word{n}" for n in range(4000)]
@@ -40,8 +40,7 @@ def test_repeated_spans_are_the_union_of_windows_that_stand_elsewhere_first(
     def source() -> Iterator[Texts]:
         return iter(dealt)
 
-    spans = repeated(source, SPAN, ranges)
-    nothing = recurring(source, LINE, 10**6, ranges)
+    nothing, _, spans = tally(source, 10**6, 10**6, SPAN, ranges)
     found = set()
     for number, part in enumerate(dealt):
         marked = stretches(part, nothing, nothing, spans, SPAN)
@@ -64,7 +63,7 @@ def test_lines_and_paragraphs_are_counted_once_a_document(texts: list[str], rang
     dealt = parts_of(texts, 2) if len(texts) > 1 else parts_of(texts, 1)
     lines = [{line.strip() for line in text.split("\n") if line.strip()} for text in texts]
     counts = Counter(line for own in lines for line in own)
-    found = recurring(lambda: iter(dealt), LINE, least, ranges)
+    found, _, _ = tally(lambda: iter(dealt), least, least, SPAN, ranges)
     assert sorted(found.documents.tolist()) == sorted(count for count in counts.values() if count >= least)
     assert (np.diff(found.names.astype(object)) > 0).all()
 
@@ -127,7 +126,6 @@ def test_a_policy_takes_recurring_text_out_and_leaves_it_where_it_stands_first(m
 
 
 def test_paragraphs_recur_by_their_own_count(mill: Mill) -> None:
-    assert PARAGRAPH == 1
     assert rows(mill.store, "SELECT DISTINCT recurring_paragraph_char_share > 0 AS some FROM signals") == [
         {"some": True}
     ]

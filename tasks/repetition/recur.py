@@ -7,7 +7,7 @@ al. 2022, section 4.1), up to collisions of 64-bit names. Lines, paragraphs and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,37 +51,69 @@ class Repeated(NamedTuple):
     places: npt.NDArray[np.int64]
 
 
-def recurring(source: Source, kind: int, least: int, ranges: int) -> Recurring:
-    """The lines or paragraphs that stand in so many documents or more, found in so many passes."""
-    names, documents = [], []
-    for number in range(ranges):
-        found = np.concatenate(
-            [np.empty(0, np.uint64), *(_within(_named(texts, kind, 0)[0], number, ranges) for texts in source())]
-        )
-        found.sort()
-        edges = np.flatnonzero(np.append(True, found[1:] != found[:-1])) if len(found) else np.empty(0, np.int64)
-        counts = np.diff(np.append(edges, len(found)))
-        names.append(found[edges][counts >= least])
-        documents.append(counts[counts >= least])
-    return Recurring(np.concatenate(names), np.concatenate(documents))
+class Tallied(NamedTuple):
+    """What recurs in a source."""
+
+    lines: Recurring
+    paragraphs: Recurring
+    spans: Repeated
 
 
-def repeated(source: Source, words: int, ranges: int) -> Repeated:
-    """The windows of so many words that stand twice, and where each stands first, in the order of document keys."""
-    twice = []
+def tally(source: Source, line_documents: int, paragraph_documents: int, span_words: int, ranges: int = 1) -> Tallied:
+    """The lines and paragraphs that so many documents have, and the windows of so many words that stand twice.
+
+    The source is read once for each of so many ranges of names, of which one is in memory at a time.
+    """
+    found = []
     for number in range(ranges):
-        windows = np.concatenate(
-            [np.empty(0, np.uint64), *(_within(_named(texts, SPAN, words)[0], number, ranges) for texts in source())]
+        named = [_named(texts, span_words, number, ranges) for texts in source()] or [_NOTHING]
+        names = _Names(*_joined(named))
+        del named
+        found.append(
+            Tallied(
+                _recurring(names.lines, line_documents),
+                _recurring(names.paragraphs, paragraph_documents),
+                _repeated(names),
+            )
         )
-        windows.sort()
-        again = windows[1:][windows[1:] == windows[:-1]]
-        twice.append(again[np.append(True, again[1:] != again[:-1])] if len(again) else again)
-    names = np.concatenate(twice)
-    found = Repeated(names, np.full(len(names), np.iinfo(np.uint64).max, np.uint64), np.zeros(len(names), np.int64))
-    table = _table_of(names)
-    for texts in source():
-        named, documents, places = _named(texts, SPAN, words)
-        _note_first(named, texts.keys, documents, places, table, found)
+    return Tallied(
+        Recurring(*_joined([one.lines for one in found])),
+        Recurring(*_joined([one.paragraphs for one in found])),
+        Repeated(*_joined([one.spans for one in found])),
+    )
+
+
+def _joined(ranges: Sequence[tuple[npt.NDArray[Any], ...]]) -> Iterator[npt.NDArray[Any]]:
+    """The columns of what was found in ranges of names, one after the other: names stay sorted."""
+    return (np.concatenate(column) for column in zip(*ranges, strict=True))
+
+
+class _Names(NamedTuple):
+    """Names of a range: of lines and paragraphs, each once a document; of windows of words, and where each stands."""
+
+    lines: Numbers
+    paragraphs: Numbers
+    windows: Numbers
+    keys: Numbers
+    places: Numbers
+
+
+_NOTHING = _Names(*(np.empty(0, np.uint64) for _ in _Names._fields))
+
+
+def _recurring(names: Numbers, least: int) -> Recurring:
+    names.sort()
+    edges = np.flatnonzero(np.append(True, names[1:] != names[:-1])) if len(names) else np.empty(0, np.int64)
+    counts = np.diff(np.append(edges, len(names)))
+    return Recurring(names[edges][counts >= least], counts[counts >= least])
+
+
+def _repeated(names: _Names) -> Repeated:
+    ordered = np.sort(names.windows)
+    again = ordered[1:][ordered[1:] == ordered[:-1]]
+    twice = again[np.append(True, again[1:] != again[:-1])] if len(again) else again
+    found = Repeated(twice, np.full(len(twice), np.iinfo(np.uint64).max, np.uint64), np.zeros(len(twice), np.int64))
+    _note_first(names, _table_of(twice), found)
     return found
 
 
@@ -126,64 +158,64 @@ def _place_of(name: Any, names: Any, table: _Table) -> int:
 
 
 @compiled
-def _note_first(windows: Any, keys: Any, documents: Any, places: Any, table: _Table, found: Repeated) -> None:
+def _note_first(names: _Names, table: _Table, found: Repeated) -> None:
     """Where each repeated window stands first, by the key of the document, then by the word."""
-    for at in range(len(windows)):
-        place = _place_of(windows[at], found.names, table)
+    for at in range(len(names.windows)):
+        place = _place_of(names.windows[at], found.names, table)
         if place >= 0:
-            key = keys[documents[at]]
-            if key < found.keys[place] or (key == found.keys[place] and places[at] < found.places[place]):
-                found.keys[place], found.places[place] = key, places[at]
+            key, word = names.keys[at], np.int64(names.places[at])
+            if key < found.keys[place] or (key == found.keys[place] and word < found.places[place]):
+                found.keys[place], found.places[place] = key, word
 
 
-def _within(names: Numbers, number: int, ranges: int) -> Numbers:
-    here: npt.NDArray[np.bool_] = (names >> _SHIFT) * np.uint64(ranges) >> _SHIFT == number
-    return names[here]
-
-
-def _named(texts: Texts, kind: int, words: int) -> tuple[Numbers, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Names of a part's lines or paragraphs, each once a document, or of its windows; their documents and places."""
+def _named(texts: Texts, width: int, number: int, ranges: int) -> _Names:
+    """The names of a part's lines, paragraphs and windows of so many words, those of one range."""
     most = int(texts.offsets[-1] - texts.offsets[0]) // 2 + 2 * len(texts.offsets) + 2
-    names, documents, places = np.empty(most, np.uint64), np.empty(most, np.int64), np.empty(most, np.int64)
+    out = _Names(*(np.empty(most, np.uint64) for _ in _Names._fields))
     tables, room = characters(), room_for(int(np.diff(texts.offsets).max(initial=0)))
-    count = _name_all(
-        texts.data, texts.offsets, kind, words, tables.properties, tables.lower, room, names, documents, places
-    )
-    return names[:count], documents[:count], places[:count]
+    n_lines, n_paragraphs, n_windows = _name_all(
+        texts, width, np.uint64(number), np.uint64(ranges), tables.properties, tables.lower, room, np.empty(most, np.uint64), out
+    )  # fmt: skip
+    ends = (n_lines, n_paragraphs, n_windows, n_windows, n_windows)
+    return _Names(*(column[:end].copy() for column, end in zip(out, ends, strict=True)))
 
 
 @compiled
 def _name_all(
-    data: Any,
-    offsets: Any,
-    kind: int,
-    width: int,
-    properties: Any,
-    lower: Any,
-    room: Any,
-    names: Any,
-    documents: Any,
-    places: Any,
-) -> int:
+    texts: Texts, width: int, number: Any, ranges: Any, properties: Any, lower: Any, room: Any, windows: Any, out: _Names
+) -> Any:  # fmt: skip
     words, lines, paragraphs, _ = room
-    count = 0
-    for text in range(len(offsets) - 1):
-        n_words, n_lines, _ = take_apart(data, offsets[text], offsets[text + 1], properties, lower, words, lines)
-        if kind == SPAN:
-            added = _windows(words.name, n_words, width, names[count:])
-            for at in range(added):
-                documents[count + at], places[count + at] = text, at
-            count += added
-            continue
-        pieces, n_pieces = (
-            (lines, n_lines) if kind == LINE else (paragraphs, join_paragraphs(data, lines, n_lines, paragraphs))
+    n_line_names, n_paragraph_names, n_window_names = 0, 0, 0
+    for text in range(len(texts.offsets) - 1):
+        begin, end = texts.offsets[text], texts.offsets[text + 1]
+        n_words, n_lines, _ = take_apart(texts.data, begin, end, properties, lower, words, lines)
+        n_paragraphs = join_paragraphs(texts.data, lines, n_lines, paragraphs)
+        n_line_names = _name_once(lines.name[:n_lines], number, ranges, out.lines, n_line_names)
+        n_paragraph_names = _name_once(
+            paragraphs.name[:n_paragraphs], number, ranges, out.paragraphs, n_paragraph_names
         )
-        own = np.sort(pieces.name[:n_pieces])
-        for at in range(n_pieces):
-            if at == 0 or own[at] != own[at - 1]:
-                names[count], documents[count], places[count] = own[at], text, 0
-                count += 1
+        for at in range(_windows(words.name, n_words, width, windows)):
+            if _within(windows[at], number, ranges):
+                out.windows[n_window_names] = windows[at]
+                out.keys[n_window_names], out.places[n_window_names] = texts.keys[text], at
+                n_window_names += 1
+    return n_line_names, n_paragraph_names, n_window_names
+
+
+@compiled
+def _name_once(names: Any, number: Any, ranges: Any, out: Any, count: int) -> int:
+    """The names of a document's pieces that are of a range, each once."""
+    own = np.sort(names)
+    for at in range(len(own)):
+        if (at == 0 or own[at] != own[at - 1]) and _within(own[at], number, ranges):
+            out[count] = own[at]
+            count += 1
     return count
+
+
+@compiled
+def _within(name: Any, number: Any, ranges: Any) -> Any:
+    return (name >> _SHIFT) * ranges >> _SHIFT == number
 
 
 @compiled

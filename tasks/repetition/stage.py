@@ -18,9 +18,8 @@ from tasks.repetition.recur import (
     Repeated,
     Stretches,
     Texts,
-    recurring,
-    repeated,
     stretches,
+    tally,
 )
 from tasks.signals.definition import Signal
 from tasks.signals.measure import buffers
@@ -29,7 +28,7 @@ from warehouse import schemas
 from warehouse.artifact import Counts, PartWriter, load, read_tables
 
 PART = "tally"
-BYTES_PER_WORD = 16  # of the names of windows while they are sorted
+BYTES_PER_WORD = 48  # of names, keys and places of windows, twice while parts are put together
 SIGNALS = (
     Signal("recurring_line_char_share", "share", "characters in lines that many documents of the source have", "Raffel et al. 2020, by count"),
     Signal("recurring_paragraph_char_share", "share", "characters in paragraphs that several documents of the source have", "Wenzek et al. 2020, by count"),
@@ -76,9 +75,9 @@ class Tally(Stage):
             for stored in load(self.store, ref).parts
         )
         ranges = max(1, -(-words * BYTES_PER_WORD // (settings.memory_mb << 20)))
-        lines = recurring(source, LINE, settings.line_documents, ranges)
-        paragraphs = recurring(source, PARAGRAPH, settings.paragraph_documents, ranges)
-        spans = repeated(source, settings.span_words, ranges)
+        lines, paragraphs, spans = tally(
+            source, settings.line_documents, settings.paragraph_documents, settings.span_words, ranges
+        )
         for kind, found in ((LINE, lines), (PARAGRAPH, paragraphs)):
             columns = {"name": found.names, "documents": found.documents}
             writer.table(KINDS[kind], pa.table(columns, schema=schemas.RECURRING))
