@@ -20,7 +20,6 @@ from warehouse.artifact import Counts, PartWriter, Ref, file_of, load, read_tabl
 from warehouse.store import Store
 
 SPLITS = ("train", "validation")
-CHECKED_TEXTS, CHECKED_CHARS = 16, 2_000  # of each part: on them the fast encoding is held against the stored tokenizer
 
 
 class PackSettings(StageSettings):
@@ -59,36 +58,37 @@ class Pack(Stage):
         documents = read_tables(
             self.store, self.inputs["corpus"].ref, "corpus", ["id", "text", "source", "repeats"], [part]
         ).to_pylist()
-        encode = codec.encoder([document["text"][:CHECKED_CHARS] for document in documents[:CHECKED_TEXTS]])
-        kind = token_type(codec.size)
+        encoded = codec.encode_all([document["text"] for document in documents])
+        kind, ended = token_type(codec.size), np.array([codec.end_of_text], np.int32)
         spans: list[dict[str, Any]] = []
         statistics: dict[str, Any] = {"dtype": kind.str, "source": documents[0]["source"] if documents else ""}
         for split in SPLITS:
             mine = [
-                d
-                for d in documents
+                (d, tokens)
+                for d, tokens in zip(documents, encoded, strict=True)
                 if is_validation(d["id"], self.settings.validation_share) == (split == "validation")
                 for _ in range(1 if split == "validation" else d["repeats"])
             ]
             pieces: list[npt.NDArray[Any]] = []
             start = 0
-            for document in mine:
-                tokens = np.array([*encode(document["text"]), codec.end_of_text], dtype=kind)
+            for document, tokens in mine:
                 spans.append(
                     {
                         "doc_id": document["id"],
                         "shard": f"{split}/{part}.bin",
                         "start": start,
-                        "length": len(tokens),
+                        "length": len(tokens) + 1,
                         "split": split,
                         "source": document["source"],
                         "n_bytes": len(document["text"].encode()),
                         "n_words": len(document["text"].split()),
                     }
                 )
-                pieces.append(tokens)
-                start += len(tokens)
-            writer.bytes(f"{split}/{part}.bin", np.concatenate(pieces).tobytes() if pieces else b"", rows=start)
+                pieces += [tokens, ended]
+                start += len(tokens) + 1
+            writer.bytes(
+                f"{split}/{part}.bin", np.concatenate(pieces).astype(kind).tobytes() if pieces else b"", rows=start
+            )
             statistics[f"{split}_tokens"] = start
         writer.table("token_spans", pa.Table.from_pylist(spans, schema=schemas.TOKEN_SPANS))
         return Made(counts=Counts(documents_in=len(documents), kept=len(documents)), statistics=statistics)

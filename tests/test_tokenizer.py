@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import ByteLevelBPETokenizer, Regex, Tokenizer, models, pre_tokenizers
 
+from tasks.encode import LETTER, NUMBER, SPACE, UNSURE, Encoder, _kinds
 from tasks.pack import TokenStream, is_validation
-from tasks.tokenizer import SELF_CHECK, Codec
+from tasks.tokenizer import END_OF_TEXT, SELF_CHECK, Codec
 from tests.conftest import SHARED, Run
 from warehouse import log
 from warehouse.artifact import read_tables
@@ -26,40 +33,91 @@ def test_any_text_survives_the_round_trip(codec: Codec, text: str) -> None:
     assert codec.decode(codec.encode(text)) == text
 
 
-@given(st.text() | st.text(alphabet=" \n\r\t\u00a0\u2028ab7.'sé"))
+TEXTS = st.lists(st.text() | st.text(alphabet=" \n\r\t\u00a0\u2028\x1cab7.'sé\U000323af", max_size=200), max_size=4)
+
+
+@given(TEXTS)
 @settings(deadline=None, max_examples=300)
-def test_fast_encoding_equals_the_stored_tokenizer(codec: Codec, text: str) -> None:
-    assert codec.encode != codec._slow
-    assert codec.encode(text) == codec._slow(text)
-    assert codec.encoder([text]) == codec.encode
+def test_compiled_encoding_equals_the_stored_tokenizer(codec: Codec, texts: list[str]) -> None:
+    encoder = Encoder(codec.tokenizer)
+    for text, tokens in zip(texts, encoder(texts), strict=True):
+        if tokens is None:
+            assert UNSURE in [_kinds()[ord(character)] for character in text]
+        else:
+            assert tokens.tolist() == codec.encode(text)
 
 
-def test_fast_encoding_that_differs_is_not_used(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codec, "encode", lambda text: codec._slow(text)[:-1])
-    assert codec.encoder(["some text"]) == codec._slow
+@pytest.mark.parametrize(
+    ("kind", "pattern"), [(LETTER, r"\p{L}+"), (NUMBER, r"\p{N}+"), (SPACE, r"\s+")], ids=["letter", "number", "space"]
+)
+def test_characters_are_what_the_stored_pattern_takes_them_for(kind: int, pattern: str) -> None:
+    codes = np.flatnonzero(_kinds() != UNSURE)
+    codes = codes[(codes < 0xD800) | (codes > 0xDFFF)]
+    assert len(codes) > 140_000
+    rest = pre_tokenizers.Split(Regex(pattern), behavior="removed").pre_tokenize_str("".join(map(chr, codes.tolist())))
+    taken = np.ones(len(codes), np.bool_)
+    for _, (start, stop) in rest:
+        taken[start:stop] = False
+    assert (taken == (_kinds()[codes] == kind)).all()
+
+
+@given(st.text(alphabet="abcdeé中", min_size=65, max_size=3000))
+@settings(deadline=None, max_examples=50)
+def test_long_pieces_are_merged_in_the_same_order(codec: Codec, text: str) -> None:
+    (tokens,) = Encoder(codec.tokenizer)([text])
+    assert tokens is not None
+    assert tokens.tolist() == codec.encode(text)
+
+
+def test_a_megabyte_without_a_space_is_encoded_in_a_moment(codec: Codec) -> None:
+    text = "".join(Random(1).choices("abcdefghij", k=1_000_000))
+    (tokens,) = codec.encode_all([text])
+    assert codec.decode(tokens.tolist()) == text
+
+
+def test_compiled_encoding_that_differs_is_not_used(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrong(Encoder):
+        def __call__(self, texts: list[str]) -> list[npt.NDArray[np.int32] | None]:
+            return [np.zeros(1, np.int32) for _ in texts]
+
+    monkeypatch.setitem(vars(codec), "_compiled", Wrong(codec.tokenizer))
+    assert [tokens.tolist() for tokens in codec.encode_all(["some text", "more"])] == [
+        codec.encode("some text"),
+        codec.encode("more"),
+    ]
+
+
+def test_a_page_that_writes_the_end_of_text_token_ends_no_document(codec: Codec) -> None:
+    (tokens,) = codec.encode_all([f"before{END_OF_TEXT}after"])
+    assert codec.end_of_text not in tokens
+    assert tokens.tolist() == codec.encode(f"before{END_OF_TEXT}after")
+
+
+def test_a_tokenizer_of_another_kind_encodes_by_itself(tmp_path: Path) -> None:
+    words = Tokenizer(models.WordLevel({"a": 0, "b": 1, END_OF_TEXT: 2}, unk_token="b"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    words.save(str(tmp_path / "tokenizer.json"))
+    assert [tokens.tolist() for tokens in Codec(tmp_path / "tokenizer.json").encode_all(["a b a"])] == [[0, 1, 0]]
 
 
 def test_self_check_is_long_enough_to_use_merges(codec: Codec) -> None:
     assert any(len(codec.encode(text)) < len(text.encode()) for text in SELF_CHECK)
 
 
-def test_split_pattern_encodes_as_gpt2_does() -> None:
+def test_gpt2s_published_vocabulary_is_encoded_as_its_tokenizer_does() -> None:
     folder = SHARED / "bpe" / "gpt-bpe"
     if not folder.exists():
         pytest.skip("the shared data folder with GPT-2's published vocabulary is not here")
-    import json
-
-    import tiktoken
-
-    from tasks.tokenizer import FAST_SPLIT, _byte_characters
-
-    encoder = json.loads(next(folder.rglob("encoder.json")).read_text())
-    to_byte = {character: byte for byte, character in _byte_characters().items()}
-    ranks = {bytes(to_byte[c] for c in token): rank for token, rank in encoder.items() if token != "<|endoftext|>"}
-    gpt2 = tiktoken.Encoding(
-        "gpt2-here", pat_str=FAST_SPLIT, mergeable_ranks=ranks, special_tokens={"<|endoftext|>": 50256}
-    )
-    assert gpt2.encode_ordinary("Hello world, it's 2019!") == [15496, 995, 11, 340, 338, 13130, 0]
+    gpt2 = ByteLevelBPETokenizer(str(next(folder.rglob("encoder.json"))), str(next(folder.rglob("gpt2/vocab.bpe"))))
+    encoder = Encoder(gpt2._tokenizer)
+    (tokens,) = encoder(["Hello world, it's 2019!"])
+    assert tokens is not None
+    assert tokens.tolist() == [15496, 995, 11, 340, 338, 13130, 0]
+    texts = [path.read_text(errors="replace")[:50_000] for path in sorted((SHARED / "prose").rglob("*.txt"))[:8]]
+    assert texts
+    for text, found in zip(texts, encoder(texts), strict=True):
+        assert found is not None
+        assert found.tolist() == gpt2.encode(text).ids
 
 
 def test_token_spans_hold_exactly_the_documents(finished: Run, codec: Codec) -> None:
