@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 import duckdb
 import pyarrow as pa
@@ -13,11 +14,17 @@ from warehouse.store import Store
 FILES = 256  # read at once
 
 
+@cache
+def _connection() -> duckdb.DuckDBPyConnection:
+    """One for all scans of a process: to connect takes as long as to read a thousand documents' keys."""
+    return duckdb.connect(config={"threads": 1, "preserve_insertion_order": True})
+
+
 def scan(store: Store, refs: Sequence[Ref], table: str, columns: Sequence[str]) -> Iterator[pa.Table]:
     """A table of several artifacts, one after the other, in the order of their parts; some files at a time."""
     paths = [str(verified_path(store, ref, file)) for ref in refs for file in load(store, ref).files(table)]
     names = ", ".join(f'"{column}"' for column in columns)
-    with duckdb.connect(config={"threads": 1, "preserve_insertion_order": True}) as connection:
+    with _connection().cursor() as connection:
         for first in range(0, len(paths), FILES):
             files = ", ".join("'" + path.replace("'", "''") + "'" for path in paths[first : first + FILES])
             yield connection.sql(f"SELECT {names} FROM read_parquet([{files}])").to_arrow_table()

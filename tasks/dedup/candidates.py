@@ -12,6 +12,8 @@ from tasks.compiled import compiled
 Numbers = npt.NDArray[np.uint64]
 Pairs = npt.NDArray[np.uint64]  # two rows each, the smaller in the upper 32 bits
 _HALF = np.uint64(32)
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+_BITS_PER_KEY = 8
 
 
 class Keyed(NamedTuple):
@@ -38,6 +40,8 @@ def pairs_that_equal(band: Keyed) -> Pairs:
 
 
 def _paired(band: Keyed, window: int) -> Pairs:
+    shared = np.flatnonzero(_may_be_shared(band.keys))  # so that only these are sorted
+    band = Keyed(*(column[shared] for column in band))
     order = np.argsort(band.keys)
     keys = band.keys[order]
     edges = np.flatnonzero(np.diff(np.concatenate([[False], keys[1:] == keys[:-1], [False]]).astype(np.int8)))
@@ -48,6 +52,26 @@ def _paired(band: Keyed, window: int) -> Pairs:
     pairs = pairs[: _walk(order, starts, ends, band, window, pairs)]
     pairs.sort()
     return pairs
+
+
+@compiled
+def _may_be_shared(keys: Any) -> Any:
+    """Whether another document may have the same key: by a bit for each hash of a key, and one for each hash met twice."""
+    bits = 6
+    while 1 << bits < _BITS_PER_KEY * len(keys):
+        bits += 1
+    shift, six, low = np.uint64(64 - bits), np.uint64(6), np.uint64(63)
+    met, twice = np.zeros(1 << (bits - 6), np.uint64), np.zeros(1 << (bits - 6), np.uint64)
+    for key in keys:
+        place = key * _FACTOR >> shift
+        bit = np.uint64(1) << (place & low)
+        twice[place >> six] |= met[place >> six] & bit
+        met[place >> six] |= bit
+    shared = np.empty(len(keys), np.bool_)
+    for row in range(len(keys)):
+        place = keys[row] * _FACTOR >> shift
+        shared[row] = twice[place >> six] >> (place & low) & np.uint64(1)
+    return shared
 
 
 @compiled
