@@ -19,12 +19,14 @@ from tokenizers import Tokenizer
 
 from tasks.compiled import compiled
 from tasks.signals.characters import CODE_POINTS, code_point
+from tasks.tokenizer import SPLIT
 
 OTHER, LETTER, NUMBER, SPACE, UNSURE = range(5)
 _OF_CATEGORY = {"L": LETTER, "N": NUMBER}  # by the first letter of Unicode's general category
 _UNASSIGNED = "Cn"  # in Python's version of Unicode; the tokenizer's may be newer, so that it knows better
 _ASSIGNED = (range(0x34000), range(0xE0000, 0xE0200))  # letters and signs; tags and variation selectors
 _SEPARATORS = range(0x1C, 0x20)  # spaces to Python, but not by Unicode's property White_Space
+_NOT_PLAIN = ("continuing_subword_prefix", "end_of_word_suffix", "ignore_merges", "dropout")
 _SLOT_BITS = 16
 _KEPT_BYTES, _KEPT_TOKENS = 15, 7  # of a piece that is remembered: it and its size are two numbers of 64 bits
 _SHORT = 64  # bytes of a piece in which looking at every pair is faster than keeping them in order
@@ -54,11 +56,12 @@ class Encoder:
     def __init__(self, tokenizer: Tokenizer) -> None:
         stored = json.loads(tokenizer.to_str())
         model = stored["model"]
-        plain = not any(
-            model.get(key) for key in ("continuing_subword_prefix", "end_of_word_suffix", "ignore_merges", "dropout")
-        )
-        if model["type"] != "BPE" or not plain or stored["normalizer"]:
+        if model["type"] != "BPE" or any(model.get(key) for key in _NOT_PLAIN) or stored["normalizer"]:
             raise ValueError("the tokenizer is no plain byte-level BPE")
+        if not _splits_as_gpt2(stored["pre_tokenizer"]):
+            raise ValueError("the tokenizer does not split texts by GPT-2's pattern")
+        if any(not token["special"] for token in stored["added_tokens"]):
+            raise ValueError("the tokenizer has words beside those of its merges")
         try:
             self._merges = _merges_of(model["vocab"], model["merges"])
         except KeyError as error:
@@ -79,6 +82,23 @@ class Encoder:
         met = Pieces(np.zeros((slots, 2), np.uint64), np.zeros((slots, 1 + _KEPT_TOKENS), np.int32))
         _encode(data, offsets, self._kinds, self._merges, met, tokens, stops, sure)
         return [tokens[stops[row] : stops[row + 1]] if sure[row] else None for row in range(len(texts))]
+
+
+def _splits_as_gpt2(stored: dict[str, Any] | None) -> bool:
+    """Whether a stored pre-tokenizer is GPT-2's pattern and bytes: in one, as transformers stores it, or one after the other."""
+    steps = [] if stored is None else stored.get("pretokenizers", [stored])
+    bytes_last = bool(steps) and steps[-1]["type"] == "ByteLevel" and not steps[-1]["add_prefix_space"]
+    if len(steps) == 1:
+        return bytes_last and bool(steps[0]["use_regex"])
+    return (
+        bytes_last
+        and len(steps) == 2
+        and not steps[1]["use_regex"]
+        and steps[0]["type"] == "Split"
+        and steps[0]["pattern"] == {"Regex": SPLIT}
+        and steps[0]["behavior"] == "Isolated"
+        and not steps[0]["invert"]
+    )
 
 
 def byte_characters() -> dict[int, str]:

@@ -39,7 +39,7 @@ class Pack(Stage):
     """Token arrays of a corpus. Inputs: ``corpus``, ``tokenizer``."""
 
     name = "pack"
-    version = 2
+    version = 3
     settings: PackSettings
 
     def plan(self) -> Sequence[str]:

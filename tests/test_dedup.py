@@ -23,6 +23,7 @@ from benchmarks.corpora import named_licences
 from tasks.dedup import band, minhash
 from tasks.dedup import texts as texts_module
 from tasks.dedup.band import Band, BandSettings
+from tasks.dedup.candidates import Keyed, ends_of, pairs_that_share
 from tasks.dedup.match import Match, MatchSettings
 from tasks.dedup.minhash import Scheme
 from tasks.dedup.sign import Sign, SignSettings
@@ -141,6 +142,26 @@ def reference_signature(text: str, hashes: int) -> Any:
     reference = MinHash(num_perm=hashes, scheme="affine32", hashfunc=xxhash.xxh32_intdigest)
     reference.update_batch([shingle.encode() for shingle in shingles(text)])
     return reference.hashvalues
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 3)), max_size=60), st.integers(1, 3))
+@settings(deadline=None)
+def test_candidates_are_all_that_share_a_key(documents: list[tuple[int, int]], window: int) -> None:
+    """In the order of names each is paired with the next texts of its key; of equal texts the first stands for all."""
+    spread = np.uint64(0x9E3779B97F4A7C15)
+    keys, texts = (np.array([d[n] for d in documents], np.uint64) * spread for n in (0, 1))
+    rows = np.arange(len(documents), dtype=np.uint64)
+    groups: dict[int, dict[int, int]] = {}
+    for row, (key, text) in enumerate(documents):
+        groups.setdefault(key, {}).setdefault(text, row)
+    expected = {
+        (a, b)
+        for heads in groups.values()
+        for at, a in enumerate(heads.values())
+        for b in list(heads.values())[at + 1 : at + 1 + window]
+    }
+    a, b = ends_of(pairs_that_share(Keyed(keys, texts, rows, rows), window))
+    assert list(zip(a.tolist(), b.tolist(), strict=True)) == sorted(expected)
 
 
 @pytest.mark.parametrize("hashes", [10, 112, 128, 200])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from random import Random
 
@@ -91,6 +92,26 @@ def test_a_page_that_writes_the_end_of_text_token_ends_no_document(codec: Codec)
     (tokens,) = codec.encode_all([f"before{END_OF_TEXT}after"])
     assert codec.end_of_text not in tokens
     assert tokens.tolist() == codec.encode(f"before{END_OF_TEXT}after")
+
+
+def test_a_tokenizer_that_splits_or_merges_otherwise_is_not_taken_for_one_of_this_kind(codec: Codec) -> None:
+    stored = json.loads(codec.tokenizer.to_str())
+    assert Encoder(Tokenizer.from_str(json.dumps(stored)))
+    digits = {"type": "Digits", "individual_digits": True}
+    split = stored["pre_tokenizer"]["pretokenizers"]
+    word = {**stored["added_tokens"][0], "id": codec.size, "content": "gristmill", "special": False}
+    changes: tuple[dict[str, object], ...] = (
+        {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [digits, split[1]]}},
+        {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [digits, *split]}},
+        {"pre_tokenizer": split[1]},
+        {"pre_tokenizer": None},
+        {"normalizer": {"type": "Lowercase"}},
+        {"added_tokens": [*stored["added_tokens"], word]},
+        {"model": {**stored["model"], "ignore_merges": True}},
+    )
+    for change in changes:
+        with pytest.raises(ValueError, match="the tokenizer"):
+            Encoder(Tokenizer.from_str(json.dumps(stored | change)))
 
 
 def test_a_tokenizer_of_another_kind_encodes_by_itself(tmp_path: Path) -> None:
