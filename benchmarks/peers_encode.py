@@ -25,7 +25,7 @@ def peak() -> int:
 def by_tiktoken(vocabulary: str, merges: str) -> Callable[[list[str]], int]:
     import tiktoken
     from tiktoken.load import data_gym_to_mergeable_bpe_ranks
-    from tiktoken_ext.openai_public import r50k_pat_str  # type: ignore[import-untyped,unused-ignore]
+    from tiktoken_ext.openai_public import r50k_pat_str
 
     ranks = data_gym_to_mergeable_bpe_ranks(merges, vocabulary)
     encoding = tiktoken.Encoding(
