@@ -56,7 +56,12 @@ class Encoder:
     def __init__(self, tokenizer: Tokenizer) -> None:
         stored = json.loads(tokenizer.to_str())
         model = stored["model"]
-        if model["type"] != "BPE" or any(model.get(key) for key in _NOT_PLAIN) or stored["normalizer"]:
+        if (
+            model["type"] != "BPE"
+            or any(model.get(key) for key in _NOT_PLAIN)
+            or stored["normalizer"]
+            or stored["truncation"]
+        ):
             raise ValueError("the tokenizer is no plain byte-level BPE")
         if not _splits_as_gpt2(stored["pre_tokenizer"]):
             raise ValueError("the tokenizer does not split texts by GPT-2's pattern")
@@ -134,7 +139,8 @@ def _kinds() -> npt.NDArray[np.uint8]:
 
 
 @compiled
-def _pair(left: int, right: int) -> Any:
+def _both(left: int, right: int) -> Any:
+    """Two numbers of 32 bits as one, which the left one orders."""
     return np.uint64(left) << _HALF | np.uint64(right)
 
 
@@ -151,23 +157,23 @@ def _slot(pair: Any, table: Any) -> Any:
 @compiled
 def _fill(ids: Any, table: Any) -> None:
     for rank in range(len(ids)):
-        pair = _pair(ids[rank, 0], ids[rank, 1])
+        pair = _both(ids[rank, 0], ids[rank, 1])
         slot = _slot(pair, table)
         if table[slot, 0] == _NEVER:
-            table[slot, 0], table[slot, 1] = pair, _pair(rank, ids[rank, 2])
+            table[slot, 0], table[slot, 1] = pair, _both(rank, ids[rank, 2])
 
 
 @compiled
 def _learnt(left: int, right: int, table: Any) -> Any:
     """When a pair of tokens was learnt, above what it becomes: the lower, the earlier."""
-    return table[_slot(_pair(left, right), table), 1]
+    return table[_slot(_both(left, right), table), 1]
 
 
 @compiled
 def _encode(
     data: Any, offsets: Any, kinds: Any, merges: Merges, met: Pieces, tokens: Any, stops: Any, sure: Any
 ) -> None:
-    """Writes the tokens of all texts, where those of each stop, and whether all its characters are met."""
+    """Writes the tokens of all texts, where those of each stop, and whether all its characters are known."""
     count, learnt = 0, np.empty(_SHORT, np.uint64)
     for text in range(len(offsets) - 1):
         stop, end = offsets[text], offsets[text + 1]
@@ -219,7 +225,7 @@ def _kind(data: Any, at: int, kinds: Any) -> Any:
 
 @compiled
 def _piece_stop(data: Any, at: int, end: int, kinds: Any) -> Any:
-    """Where the piece that begins at a byte stops, and of what kind its characters are."""
+    """Where the piece that begins at a byte stops, and its kind: UNSURE where Python does not know a character of it."""
     if data[at] == 39 and at + 1 < end:  # 's 't 'm 'd 're 've 'll
         a, b = data[at + 1], data[at + 2] if at + 2 < end else 0
         if a in (115, 116, 109, 100):
@@ -280,9 +286,11 @@ def _merge_long(data: Any, at: int, stop: int, merges: Merges, tokens: Any, coun
     heapq.heapify(pairs)
     while pairs:
         learnt, place = heapq.heappop(pairs)
+        if learnt == _NEVER:
+            break
         right = after[place]
         # A pair's tokens may have been merged with others since.
-        if learnt == _NEVER or ids[place] < 0 or right == size or _learnt(ids[place], ids[right], table) != learnt:
+        if ids[place] < 0 or right == size or _learnt(ids[place], ids[right], table) != learnt:
             continue
         ids[place], ids[right], after[place] = learnt & _LOW, _NONE, after[right]
         if after[place] < size:

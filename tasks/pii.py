@@ -68,7 +68,7 @@ def _is_phone(text: bytes) -> bool:
     return sum(48 <= byte <= 57 for byte in text) in PHONE_DIGITS
 
 
-_AT, _DOT, _COLON, _DIGIT, _MARK = (1 << n for n in range(5))  # what a byte can be the sign of
+_AT, _DOT, _COLON, _DIGIT, _MARK = range(1, 6)  # what a byte can be the sign of
 
 
 class Kind(NamedTuple):
@@ -119,7 +119,7 @@ def _proven(text: bytes, windows: list[list[int]]) -> list[Found]:
         for _, start, stop, where in windows:
             if where != kind.where:
                 continue
-            for match in kind.pattern.finditer(text, max(0, start), min(len(text), stop)):
+            for match in kind.pattern.finditer(text, start, stop):
                 start_at, stop_at = match.span()
                 if not any(claimed[start_at:stop_at]) and (kind.proof is None or kind.proof(match.group())):
                     claimed[start_at:stop_at] = b"\1" * (stop_at - start_at)
@@ -153,6 +153,7 @@ def counts(texts: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:
 _LONGEST_KEY = 17_000
 _GAP = 7  # bytes at most between the digits of one account, card or telephone number
 _LEAST_DIGITS = 8
+_MOST_NOTES = 32  # windows that one byte can add: one for each mark, and the digits before it
 
 
 class _Marks(NamedTuple):
@@ -179,7 +180,8 @@ def _signs() -> npt.NDArray[np.uint8]:
     """What each byte can be the sign of."""
     signs = np.where(np.diff(_MARKS.first) > 0, _MARK, 0).astype(np.uint8)
     for byte, sign in {b"@": _AT, b".": _DOT, b":": _COLON, **{b"%d" % digit: _DIGIT for digit in range(10)}}.items():
-        signs[byte[0]] |= sign
+        assert signs[byte[0]] == 0, "a byte is the sign of one thing"
+        signs[byte[0]] = sign
     return signs
 
 
@@ -189,36 +191,39 @@ _SIGNS = _signs()
 
 @compiled
 def _windows(data: Any, offsets: Any, signs: Any, marks: _Marks) -> Any:
-    """(text, start, stop, what it could hold) of the places in texts that the patterns are worth trying at."""
+    """(text, start, stop, what it could hold) of the places in texts that the patterns are worth trying at.
+
+    Each window holds whole whatever its sign may belong to; those of one kind do not overlap, or one would cut the other's.
+    """
     out, count = np.empty((1024, 4), np.int64), 0
+    latest = np.full(_MARK + 1, -1)  # the last window of each kind
     for text in range(len(offsets) - 1):
         begin, end = offsets[text], offsets[text + 1]
         digits, first_digit, last_digit = 0, begin, begin
-        dots_until, colons_until = begin, begin + 3
         at = _next(data, begin, end, signs)
         while at < end:
             sign = signs[data[at]]
-            if count + 64 > len(out):
+            if count + _MOST_NOTES > len(out):
                 out = np.concatenate((out, np.empty_like(out)))
             if sign == _DIGIT:
                 if at - last_digit > _GAP:
-                    count = _note_digits(text, begin, digits, first_digit, last_digit, out, count)
+                    if digits >= _LEAST_DIGITS:
+                        count = _note(text, begin, first_digit - 24, last_digit + 24, _DIGIT, latest, out, count)
                     digits = 0
                 if digits == 0:
                     first_digit = at
                 digits, last_digit = digits + 1, at
-            elif sign == _DOT and at > dots_until and _is_digit(data[at - 1]) and _dots(data, at, end) >= 3:
-                count = _note(text, at - 20 - begin, at + 20 - begin, _DOT, out, count)
-                dots_until = at + 15
-            elif sign == _COLON and at > colons_until and at + 1 < end and 50 <= data[at - 4] <= 51:
-                count = _note(text, at - 6 - begin, at + 45 - begin, _COLON, out, count)
-                colons_until = at + 2
+            elif sign == _DOT and at > begin and _is_digit(data[at - 1]) and _are_three_dots(data, at, end):
+                count = _note(text, begin, at - 20, at + 20, _DOT, latest, out, count)
+            elif sign == _COLON and at >= begin + 4 and 50 <= data[at - 4] <= 51:
+                count = _note(text, begin, at - 6, at + 45, _COLON, latest, out, count)
             elif sign == _AT:
-                count = _note(text, at - 66 - begin, at + 300 - begin, _AT, out, count)
+                count = _note(text, begin, at - 66, at + 600, _AT, latest, out, count)
             elif sign == _MARK:
-                count = _note_marks(data, text, begin, at, end, marks, out, count)
+                count = _note_marks(data, text, begin, at, end, marks, latest, out, count)
             at = _next(data, at + 1, end, signs)
-        count = _note_digits(text, begin, digits, first_digit, last_digit, out, count)
+        if digits >= _LEAST_DIGITS:
+            count = _note(text, begin, first_digit - 24, last_digit + 24, _DIGIT, latest, out, count)
     return out[:count]
 
 
@@ -231,19 +236,21 @@ def _next(data: Any, at: int, end: int, signs: Any) -> int:
 
 
 @compiled
-def _note(text: int, start: int, stop: int, where: int, out: Any, count: int) -> int:
+def _note(text: int, begin: int, start: int, stop: int, where: int, latest: Any, out: Any, count: int) -> int:
+    """Adds a window, or widens the last of its kind where both overlap; returns how many there are."""
+    start, stop, last = max(0, start - begin), stop - begin, latest[where]
+    if last >= 0 and out[last, 0] == text and start <= out[last, 2]:
+        out[last, 1], out[last, 2] = min(start, out[last, 1]), max(stop, out[last, 2])
+        return count
     out[count, 0], out[count, 1], out[count, 2], out[count, 3] = text, start, stop, where
+    latest[where] = count
     return count + 1
 
 
 @compiled
-def _note_digits(text: int, begin: int, digits: int, first: int, last: int, out: Any, count: int) -> int:
-    """A group of digits that is over, if an account, a card or a telephone number has so many."""
-    return _note(text, first - 24 - begin, last + 24 - begin, _DIGIT, out, count) if digits >= _LEAST_DIGITS else count
-
-
-@compiled
-def _note_marks(data: Any, text: int, begin: int, at: int, end: int, marks: _Marks, out: Any, count: int) -> int:
+def _note_marks(
+    data: Any, text: int, begin: int, at: int, end: int, marks: _Marks, latest: Any, out: Any, count: int
+) -> int:
     """The marks that stand where their telling byte is at a place."""
     for mark in range(marks.first[data[at]], marks.first[data[at] + 1]):
         start, length = at - marks.telling[mark], marks.length[mark]
@@ -253,7 +260,7 @@ def _note_marks(data: Any, text: int, begin: int, at: int, end: int, marks: _Mar
         while same < length and data[start + same] == marks.spelled[mark, same]:
             same += 1
         if same == length:
-            count = _note(text, start - begin, start + _LONGEST_KEY - begin, _MARK, out, count)
+            count = _note(text, begin, start, start + _LONGEST_KEY, _MARK, latest, out, count)
     return count
 
 
@@ -263,10 +270,10 @@ def _is_digit(byte: int) -> bool:
 
 
 @compiled
-def _dots(data: Any, at: int, end: int) -> int:
-    """Full stops from one on that only digits part."""
+def _are_three_dots(data: Any, at: int, end: int) -> bool:
+    """Whether two more full stops follow one, with nothing but digits between."""
     dots = 0
-    while at < end and (data[at] == 46 or _is_digit(data[at])):
+    while dots < 3 and at < end and (data[at] == 46 or _is_digit(data[at])):
         dots += 1 if data[at] == 46 else 0
         at += 1
-    return dots
+    return dots == 3

@@ -94,6 +94,8 @@ class Codec:
     def __init__(self, path: Path) -> None:
         self.tokenizer = Tokenizer.from_file(str(path))
         self.tokenizer.encode_special_tokens = True  # a page that writes the end-of-text token ends no document
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
         self.end_of_text = int(self.tokenizer.get_vocab()[END_OF_TEXT])
         self.size = int(self.tokenizer.get_vocab_size())
 

@@ -244,7 +244,7 @@ def test_store_named_from_another_folder_is_the_same_store(finished: Run, tmp_pa
 @pytest.mark.parametrize(
     ("how", "to"), [(signal.SIGINT, os.killpg), (signal.SIGINT, os.kill), (signal.SIGTERM, os.kill)]
 )
-def test_command_line_told_to_stop_saves_the_training_and_ends_soon(
+def test_command_line_told_to_stop_saves_the_training_and_ends(
     finished: Run, tmp_path: Path, how: signal.Signals, to: Callable[[int, int], None]
 ) -> None:
     shutil.copytree(finished.store, tmp_path / "store")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from random import Random
 
@@ -61,11 +62,21 @@ def test_repeated_spans_are_the_union_of_windows_that_stand_elsewhere_first(
 @settings(deadline=None)
 def test_lines_and_paragraphs_are_counted_once_a_document(texts: list[str], ranges: int, least: int) -> None:
     dealt = parts_of(texts, 2) if len(texts) > 1 else parts_of(texts, 1)
-    lines = [{line.strip() for line in text.split("\n") if line.strip()} for text in texts]
-    counts = Counter(line for own in lines for line in own)
-    found, _, _ = tally(lambda: iter(dealt), least, least, SPAN, ranges)
-    assert sorted(found.documents.tolist()) == sorted(count for count in counts.values() if count >= least)
-    assert (np.diff(found.names.astype(object)) > 0).all()
+    pieces = {
+        "lines": [{line.strip() for line in text.split("\n") if line.strip()} for text in texts],
+        "paragraphs": [{"\n".join(lines) for lines in paragraphs_of(text)} for text in texts],
+    }
+    tallied = tally(lambda: iter(dealt), least, least, SPAN, ranges)
+    for kind, found in (("lines", tallied.lines), ("paragraphs", tallied.paragraphs)):
+        counts = Counter(piece for own in pieces[kind] for piece in own)
+        assert sorted(found.documents.tolist()) == sorted(count for count in counts.values() if count >= least)
+        assert (np.diff(found.names.astype(object)) > 0).all()
+
+
+def paragraphs_of(text: str) -> list[list[str]]:
+    """Lines that no blank line parts."""
+    groups = groupby((line.strip() for line in text.split("\n")), key=bool)
+    return [list(lines) for some, lines in groups if some]
 
 
 def passage(draw: Random, words: int) -> str:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tasks.signals import stage
 from tasks.signals.classifier import BUCKETS, features
+from tasks.signals.language import _sample
 from tasks.signals.lines import without_lines
 from tasks.signals.measure import buffers
 from tasks.signals.stage import SIGNALS
@@ -106,6 +107,19 @@ def test_fineweb_by_hand() -> None:
 def test_language_reads_more_than_the_first_line() -> None:
     german = "Der schnelle braune Fuchs springt über den faulen Hund und läuft danach in den Wald zurück. " * 20
     assert measure("This first line is English.\n" + german)["language"] == "de"
+
+
+def test_language_is_that_of_a_sample_spread_over_the_text() -> None:
+    german = "Dies ist ein langer deutscher Satz, der von den Dingen des Alltags handelt. " * 40
+    assert measure("An English beginning of some length stands here. " * 12 + german)["language"] == "de"
+    assert len(_sample(german)) == 8 * 200 + 7
+    assert _sample(german).startswith(german[:200])
+    assert _sample(german).endswith(german[-200:])
+    assert _sample("short") == "short"
+
+
+def test_shouting_is_not_taken_for_another_language() -> None:
+    assert measure("THE COMMITTEE HAS DECIDED THAT NO FURTHER MEETINGS WILL BE HELD THIS YEAR.")["language"] == "en"
 
 
 @settings(deadline=None)

@@ -15,7 +15,7 @@ from warehouse.artifact import PartWriter, load
 from warehouse.errors import GristmillError
 from warehouse.scan import scan
 
-BYTES_PER_DOCUMENT = 96  # of the keys of one band while they are sorted and paired
+BYTES_PER_DOCUMENT = 120  # of the keys of one band while they are sorted and paired
 MOST_DOCUMENTS = 1 << 32
 EQUAL_URL, EQUAL_TEXT = "url", "text"
 # Part -> the columns that documents must share, and by which they are told apart then.
@@ -56,6 +56,7 @@ class Band(Stage):
     def _pairs(self, part: str, number: int, ranges: int) -> Pairs:
         pieces = [_within(piece, number, ranges) for piece in self._keyed(part)]
         band = Keyed(*(np.concatenate(columns) for columns in zip(*pieces, strict=True)))
+        del pieces
         return pairs_that_equal(band) if part in EQUAL else pairs_that_share(band, self.settings.window)
 
     def _keyed(self, part: str) -> Iterator[Keyed]:

@@ -40,7 +40,7 @@ def pairs_that_equal(band: Keyed) -> Pairs:
 
 
 def _paired(band: Keyed, window: int) -> Pairs:
-    shared = np.flatnonzero(_may_be_shared(band.keys))  # so that only these are sorted
+    shared = np.flatnonzero(_may_be_shared(band.keys))  # few others among them: only these are sorted
     band = Keyed(*(column[shared] for column in band))
     order = np.argsort(band.keys)
     keys = band.keys[order]

@@ -28,7 +28,7 @@ from warehouse import schemas
 from warehouse.artifact import Counts, PartWriter, load, read_tables
 
 PART = "tally"
-BYTES_PER_WORD = 48  # of names, keys and places of windows, twice while parts are put together
+BYTES_PER_WORD = 80  # of names, keys and places, twice while parts are put together; with a word a line it comes near
 SIGNALS = (
     Signal("recurring_line_char_share", "share", "characters in lines that many documents of the source have", "Raffel et al. 2020, by count"),
     Signal("recurring_paragraph_char_share", "share", "characters in paragraphs that several documents of the source have", "Wenzek et al. 2020, by count"),

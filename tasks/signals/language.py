@@ -15,7 +15,7 @@ UNKNOWN = "und"  # ISO 639-2: undetermined
 PIECES, PIECE_CHARS = 8, 200
 CAPITALS = bytes(range(ord("A"), ord("Z") + 1))
 LETTERS = CAPITALS + CAPITALS.lower()
-SHOUTING = 0.8  # of the letters are capitals: the model takes such text for Japanese unless it is lowered
+SHOUTING = 0.8  # of the Latin letters are capitals: the model takes such text for Japanese unless it is lowered
 _SAMPLE = "eight stretches of 200 characters spread over the text"
 SIGNALS = (
     Signal("language", "ISO 639 code", f"the likeliest language of {_SAMPLE}", "Joulin et al. 2017, lid.176.ftz", 3),
@@ -40,11 +40,11 @@ def languages(texts: list[str]) -> tuple[list[str], npt.NDArray[np.float64]]:
 
 
 def _sample(text: str) -> str:
-    """Pieces of a long text, the first at its start, the last at its end."""
+    """A short text; of a long one pieces, the first at its start, the last at its end."""
     if len(text) <= PIECES * PIECE_CHARS:
         return text
-    step = (len(text) - PIECE_CHARS) // (PIECES - 1)
-    return " ".join(text[at * step : at * step + PIECE_CHARS] for at in range(PIECES))
+    starts = (at * (len(text) - PIECE_CHARS) // (PIECES - 1) for at in range(PIECES))
+    return " ".join(text[start : start + PIECE_CHARS] for start in starts)
 
 
 def _lowered(text: str) -> str:
