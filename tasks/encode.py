@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 
 from tasks.compiled import compiled
 from tasks.signals.characters import CODE_POINTS, code_point
-from tasks.tokenizer import SPLIT
+from tasks.tokenizer import SPLIT, byte_characters
 
 OTHER, LETTER, NUMBER, SPACE, UNSURE = range(5)
 _OF_CATEGORY = {"L": LETTER, "N": NUMBER}  # by the first letter of Unicode's general category
@@ -104,16 +104,6 @@ def _splits_as_gpt2(stored: dict[str, Any] | None) -> bool:
         and steps[0]["behavior"] == "Isolated"
         and not steps[0]["invert"]
     )
-
-
-def byte_characters() -> dict[int, str]:
-    """GPT-2's printable stand-in for each byte."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    table = {byte: chr(byte) for byte in printable}
-    for byte in range(256):
-        if byte not in table:
-            table[byte] = chr(256 + len(table) - len(printable))
-    return table
 
 
 def _merges_of(vocabulary: dict[str, int], merges: list[list[str]]) -> Merges:

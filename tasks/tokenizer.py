@@ -149,3 +149,13 @@ class Codec:
 def _codec(path: Path, digest: str) -> Codec:
     """The parts of a corpus are encoded by one tokenizer: a process reads it once."""
     return Codec(path)
+
+
+def byte_characters() -> dict[int, str]:
+    """GPT-2's printable stand-in for each byte."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    table = {byte: chr(byte) for byte in printable}
+    for byte in range(256):
+        if byte not in table:
+            table[byte] = chr(256 + len(table) - len(printable))
+    return table
