@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: install demo test check ui peers clean lock
+.PHONY: install demo test fuzz check ui peers clean lock
 
 install: $(INSTALLED)
 
@@ -26,6 +26,10 @@ demo: install
 
 test: install
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+# Other examples for the property tests than those of the gate, and thirty times as many.
+fuzz: install
+	@$(BIN)/python -m pytest --numprocesses 2 -m hypothesis --hypothesis-profile fuzz --timeout 3000
 
 check: install
 	@$(BIN)/ruff check .

@@ -42,6 +42,11 @@ def test_duplicate_lines_and_paragraphs_by_hand() -> None:
     assert found["gopher_duplicate_paragraph_char_share"] == pytest.approx(2 / 20)
 
 
+def test_paragraphs_are_equal_whose_lines_are() -> None:
+    assert measure("a\nb\n\na \n b")["gopher_duplicate_paragraph_share"] == pytest.approx(1 / 2)
+    assert measure("a\nb\n\na b")["gopher_duplicate_paragraph_share"] == 0
+
+
 def test_top_n_gram_counts_only_what_occurs_twice() -> None:
     found = measure("a b x a b y a b")
     assert found["gopher_top_2_gram_char_share"] == pytest.approx(3 * 3 / 15)  # "a b" three times

@@ -31,7 +31,7 @@ PART = "tally"
 BYTES_PER_WORD = 80  # of names, keys and places, twice while parts are put together; with a word a line it comes near
 SIGNALS = (
     Signal("recurring_line_char_share", "share", "characters in lines that many documents of the source have", "Raffel et al. 2020, by count"),
-    Signal("recurring_paragraph_char_share", "share", "characters in paragraphs that several documents of the source have", "Wenzek et al. 2020, by count"),
+    Signal("recurring_paragraph_char_share", "share", "characters in paragraphs that several documents of the source have", "Wenzek et al. 2020, by count", 2),
     Signal("repeated_span_char_share", "share", "characters in runs of 50 words or more that stand elsewhere in the source first", "Lee et al. 2022, section 4.1"),
 )  # fmt: skip
 
@@ -49,7 +49,7 @@ class Tally(Stage):
     """What recurs in one source. Inputs: ``documents`` and ``duplicates``."""
 
     name = "tally"
-    version = 1
+    version = 2
     settings: RepetitionSettings
 
     def plan(self) -> Sequence[str]:
@@ -92,7 +92,7 @@ class Repetition(Stage):
     """How much of each document of a source recurs in it. Inputs: ``documents`` and ``tally``."""
 
     name = "repetition"
-    version = 1
+    version = 2
     settings: RepetitionSettings
 
     def plan(self) -> Sequence[str]:

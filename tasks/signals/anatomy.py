@@ -149,7 +149,10 @@ def take_apart(  # noqa: PLR0912, PLR0915 (one loop over the text, whose state w
 
 @compiled
 def join_paragraphs(data: Any, lines: Lines, n_lines: int, paragraphs: Lines) -> int:
-    """Fills paragraphs with lines that no blank line parts; their length counts what stands between their lines."""
+    """Fills paragraphs with lines that no blank line parts.
+
+    Their length counts what stands between their lines; their name does not know white space at the ends of lines.
+    """
     count = 0
     for line in range(n_lines):
         between, breaks = 0, 0
@@ -163,7 +166,7 @@ def join_paragraphs(data: Any, lines: Lines, n_lines: int, paragraphs: Lines) ->
             count += 1
         else:
             paragraphs.length[count - 1] += between + lines.length[line]
-            paragraphs.name[count - 1] = mixed(mixed(paragraphs.name[count - 1], between), lines.name[line])
+            paragraphs.name[count - 1] = mixed(mixed(paragraphs.name[count - 1], NEWLINE), lines.name[line])
         paragraphs.stop[count - 1], paragraphs.last[count - 1] = lines.stop[line], lines.last[line]
     return count
 

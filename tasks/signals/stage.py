@@ -64,7 +64,7 @@ class Annotate(Stage):
     """The signals of one source's documents. Inputs: ``documents``, and ``quality`` where the recipe has a classifier."""
 
     name = "annotate"
-    version = 4
+    version = 5
     settings: AnnotateSettings
 
     def plan(self) -> Sequence[str]:
