@@ -6,23 +6,32 @@ in a folder named by a digest of all of this package's sources.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
 import tempfile
 import time
+import zlib
 from collections.abc import Callable
+from functools import cache, cached_property
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from types import ModuleType
+from typing import Any, Generic, ParamSpec, TypeVar
 
-import numba
+import numpy as np
+import numpy.typing as npt
 
 KEPT_DAYS = 30  # that the folder of other sources is kept after its last use
-Function = TypeVar("Function", bound=Callable[..., Any])
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 
-def _cache_folder() -> Path:
-    digest = hashlib.sha256(numba.__version__.encode())
+@cache
+def cache_folder() -> Path:
+    """Where lies what these sources once computed and will ask for again."""
+    digest = hashlib.sha256(version("numba").encode())
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -38,10 +47,54 @@ def _cache_folder() -> Path:
     return folder
 
 
-if not os.environ.get("NUMBA_CACHE_DIR"):
-    numba.config.CACHE_DIR = str(_cache_folder())
+def kept(name: str, make: Callable[[], npt.NDArray[np.uint32]]) -> npt.NDArray[np.uint32]:
+    """Numbers that an earlier process made, or made now and kept for those to come, with a checksum."""
+    path = cache_folder() / f"{name}.u32"
+    with contextlib.suppress(OSError, ValueError):
+        *numbers, check = np.fromfile(path, np.uint32)
+        if zlib.crc32((made := np.array(numbers, np.uint32)).tobytes()) == check:
+            return made
+    made = make()
+    with contextlib.suppress(OSError):
+        temporary = path.with_suffix(f".{os.getpid()}")
+        np.append(made, np.uint32(zlib.crc32(made.tobytes()))).tofile(temporary)
+        temporary.replace(path)
+    return made
 
 
-def compiled(function: Function) -> Function:
+class Compiled(Generic[Parameters, Result]):
+    """A function that numba compiles when it is first called: a command that computes nothing does not wait for numba."""
+
+    def __init__(self, function: Callable[Parameters, Result]) -> None:
+        self._function, self.__doc__ = function, function.__doc__
+
+    def __call__(self, *arguments: Parameters.args, **named: Parameters.kwargs) -> Result:
+        result: Result = self.dispatcher(*arguments, **named)
+        return result
+
+    @cached_property
+    def dispatcher(self) -> Any:
+        """Numba's own object for the function."""
+        return _numba().njit(cache=True, nogil=True)(self._function)
+
+
+@cache
+def _numba() -> ModuleType:
+    """numba, told where to keep what it compiles, and what a Compiled is where another function calls it."""
+    import numba
+    from numba.extending import typeof_impl
+
+    if not os.environ.get("NUMBA_CACHE_DIR"):
+        numba.config.CACHE_DIR = str(cache_folder())
+
+    def type_of(function: Compiled[..., Any], context: Any) -> Any:
+        return typeof_impl(function.dispatcher, context)
+
+    typeof_impl.register(Compiled)(type_of)
+    module: ModuleType = numba
+    return module
+
+
+def compiled(function: Callable[Parameters, Result]) -> Compiled[Parameters, Result]:
     """Compiles a function of arrays when it is first called, without Python's lock while it runs."""
-    return cast(Function, numba.njit(cache=True, nogil=True)(function))
+    return Compiled(function)

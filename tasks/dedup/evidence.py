@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.dedup.clusters import KINDS, Compared, Numbers, Reals
-from tasks.dedup.minhash import digests
+from tasks.dedup.digest import digests
 from tasks.dedup.similarity import containment, jaccard
 from warehouse import schemas
 

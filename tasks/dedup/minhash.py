@@ -7,21 +7,22 @@ hash finished by MurmurHash3's fmix32, and a, b are datasketch's for the seed.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.compiled import compiled
+from tasks.compiled import compiled, kept
+from tasks.dedup.digest import MULTIPLIERS, digest_of
 from tasks.dedup.vectors import LANES, PADDING, affine_minima, xxh32_of_shingles
 from tasks.dedup.words import Room, lower_words, room_for, split_words, text_buffers
 
 _GROUP = 128  # minima that are found at once
 _EMPTY = np.uint32(46947589)  # XXH32 of no bytes
 _FMIX = np.uint32(0x85EBCA6B), np.uint32(0xC2B2AE35)
-_MULTIPLIERS = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 _ONE, _SHIFT = np.uint64(1), np.uint64(32)
 
 
@@ -127,7 +128,7 @@ def _sketch(
         if words < 0:
             continue
         count = hash_shingles(room.words, room.starts, words, shingle_words, room.hashes)
-        _digest(numbers, room.starts[words], found.digests[text])
+        digest_of(numbers, room.starts[words], found.digests[text])
         found.shingles[text] = count
         if keep:
             used = _keep(room.hashes, count, found.hashes, text, used)
@@ -185,54 +186,24 @@ def _name(numbers: Any) -> Any:
     """64 bits that stand for some numbers."""
     name = np.uint64(0)
     for number in numbers:
-        name = (name ^ np.uint64(number)) * _MULTIPLIERS[0]
+        name = (name ^ np.uint64(number)) * MULTIPLIERS[0]
         name ^= name >> _SHIFT
     return name
-
-
-@compiled
-def _digest(numbers: Any, size: Any, out: Any) -> None:
-    """128 bits that stand for the first ``size`` bytes of what these 64-bit numbers hold, which zeros follow."""
-    first, second = np.uint64(size), ~np.uint64(size)
-    for i in range((np.uint64(size) + np.uint64(7)) >> np.uint64(3)):
-        number = numbers[i]
-        first = (first ^ number) * _MULTIPLIERS[0]
-        first ^= first >> _SHIFT
-        second = (second ^ number) * _MULTIPLIERS[1]
-        second ^= second >> np.uint64(29)
-    out[0], out[1] = first, second
 
 
 @cache
 def _permutations(hashes: int, seed: int) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
     """Datasketch's factors and terms, repeated to a whole number of groups."""
-    from datasketch import MinHash  # with scipy, a second that only signing takes
-
-    drawn = MinHash(num_perm=hashes, seed=seed, scheme="affine32").permutations
-    assert drawn is not None
+    name = f"permutations-{version('datasketch')}-{hashes}-{seed}"
+    drawn = kept(name, partial(_drawn, hashes, seed)).reshape(2, hashes)
     whole = -(-hashes // _GROUP) * _GROUP
-    a, b = (np.resize(np.ascontiguousarray(numbers, np.uint32), whole) for numbers in drawn)
+    a, b = (np.resize(numbers, whole) for numbers in drawn)
     return a, b
 
 
-def digests(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
-    """128-bit names of strings as they are, shape (n, 2)."""
-    if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
-    column = column.cast(pa.large_string())
-    out = np.empty((len(column), 2), np.uint64)
-    if len(column):
-        _, begins, data = column.buffers()
-        offsets = np.frombuffer(begins, np.int64)[column.offset : column.offset + len(column) + 1]
-        room = np.zeros(int(np.diff(offsets).max(initial=0)) // 8 * 8 + 16, np.uint8)
-        _digests(np.frombuffer(data or b"\0", np.uint8), offsets, room, room.view(np.uint64), out)
-    return out
+def _drawn(hashes: int, seed: int) -> npt.NDArray[np.uint32]:
+    from datasketch import MinHash  # with scipy: to import it takes as long as to sign some thousand pages
 
-
-@compiled
-def _digests(data: Any, offsets: Any, room: Any, numbers: Any, out: Any) -> None:
-    for row in range(len(offsets) - 1):
-        size = offsets[row + 1] - offsets[row]
-        room[:size] = data[offsets[row] : offsets[row + 1]]
-        room[size : size + 8] = 0
-        _digest(numbers, size, out[row])
+    drawn = MinHash(num_perm=hashes, seed=seed, scheme="affine32").permutations
+    assert drawn is not None
+    return np.array(drawn, np.uint32)

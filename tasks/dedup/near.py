@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from tasks.dedup.candidates import Keyed, ends_of, first_bands, pairs_that_equal, pairs_that_share
 from tasks.dedup.clusters import Numbers, Reals, labels
-from tasks.dedup.minhash import Scheme, digests, sketches
+from tasks.dedup.digest import digests
+from tasks.dedup.minhash import Scheme, sketches
 from tasks.dedup.similarity import jaccard, overlaps
 
 WINDOW = 64

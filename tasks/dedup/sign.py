@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from tasks.dedup.minhash import Scheme, Sketches, digests, sketches
+from tasks.dedup.digest import digests
 from tasks.stage import Made, Report, Stage, StageSettings
 from warehouse import schemas
 from warehouse.artifact import Counts, PartWriter, file_of, load, read_tables
+
+if TYPE_CHECKING:
+    from tasks.dedup.minhash import Scheme, Sketches
 
 
 class SignSettings(StageSettings):
@@ -31,6 +35,8 @@ class SignSettings(StageSettings):
     @property
     def scheme(self) -> Scheme:
         """The same, for compiled code."""
+        from tasks.dedup.minhash import Scheme
+
         return Scheme(self.hashes, self.bands, self.rows, self.shingle_words, self.seed)
 
 
@@ -60,6 +66,8 @@ class Sign(Stage):
 
     def make(self, part: str, writer: PartWriter, report: Report) -> Made:
         """Signs each document of the part."""
+        from tasks.dedup.minhash import sketches
+
         documents = read_tables(
             self.store, self.inputs["documents"].ref, "documents", ["doc_id", "url", "text", "n_chars"], [part]
         )

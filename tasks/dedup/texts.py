@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.dedup.minhash import shingle_hashes
 from tasks.dedup.similarity import overlaps
 from warehouse.artifact import FileRecord, Ref, load, verified_path
 from warehouse.store import Store
@@ -64,6 +63,8 @@ class StoredShingles:
 
     def _hash(self, rows: Rows) -> None:
         """Hashes the shingles of the documents at these rows, which are in ascending order."""
+        from tasks.dedup.minhash import shingle_hashes
+
         starts, ends = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
         for ref, record, first in self._parts():
             low, high = np.searchsorted(rows, [first, first + record.rows])

