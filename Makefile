@@ -16,9 +16,10 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=python3.11 install"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) --no-compile torch==2.13.0 uv
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --compile-bytecode --requirement requirements.lock \
-		|| $(PIP) --no-deps --requirement requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --requirement requirements.lock \
+		|| $(PIP) --no-deps --no-compile --requirement requirements.lock
 	@$(PIP) --no-deps --editable .
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >$(VENV)/not-compiled.log || true
 	@touch $(INSTALLED)
 
 demo: install

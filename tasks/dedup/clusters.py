@@ -59,7 +59,9 @@ def clustered(order: Numbers, urls: Numbers, texts: Numbers, near: Compared, com
     of_url = _preferred(order, urls, everything)[urls]
     stay = np.flatnonzero(of_url == everything)
     of_text = _preferred(order, texts, stay)  # by text; -1 where none of a text's documents stays
-    heads = np.unique(of_text[texts[stay]])
+    is_head = np.zeros(n, np.bool_)
+    is_head[of_text[texts[stay]]] = True
+    heads = np.flatnonzero(is_head)
     place = np.full(n, -1)
     place[heads] = np.arange(len(heads))
     a, b = (of_text[texts[side]] for side in (near.a, near.b))
