@@ -34,7 +34,9 @@ REPETITION = (
     Signal("gopher_duplicate_line_share", "share", "lines that occurred before", _PAPER),
     Signal("gopher_duplicate_line_char_share", "share", "characters in lines that occurred before", _PAPER),
     Signal("gopher_duplicate_paragraph_share", "share", "paragraphs that occurred before", _PAPER, 2),
-    Signal("gopher_duplicate_paragraph_char_share", "share", "characters in paragraphs that occurred before", _PAPER, 2),
+    Signal(
+        "gopher_duplicate_paragraph_char_share", "share", "characters in paragraphs that occurred before", _PAPER, 2
+    ),
     *(
         Signal(f"gopher_top_{n}_gram_char_share", "share", f"characters in the most frequent word {n}-gram", _PAPER)
         for n in TOP_SIZES
