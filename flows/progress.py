@@ -45,6 +45,7 @@ class Terminal(Report):
         )
         self._tasks: dict[str, TaskID] = {}
         self._said: dict[str, float] = {}
+        self._long = set[str]()  # stages that have said how far they are, and so say that they are at their end
         self._guard = threading.Lock()
 
     def __enter__(self) -> Terminal:
@@ -74,7 +75,10 @@ class Terminal(Report):
     def progress(self, stage: Stage, done: float, total: float, message: str) -> None:
         with self._guard:
             self._bars.update(self._tasks[stage.title], completed=done, total=total, description=message)
-            if not self.console.is_terminal and time.monotonic() - self._said[stage.title] > QUIET_SECONDS:
+            ends = done >= total and stage.title in self._long
+            due = ends or time.monotonic() - self._said[stage.title] > QUIET_SECONDS
+            if due and not self.console.is_terminal:
+                self._long.add(stage.title)
                 self._said[stage.title] = time.monotonic()
                 self.console.print(f"  {stage.title}: {message}")
 
