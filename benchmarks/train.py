@@ -29,7 +29,7 @@ EXTRA: dict[str, Any] = {
     "network": "size",
     "threads": "threads",
     "tokens a second": lambda row: f"{row['bytes'] / row['seconds']:,.0f}",
-    "utilisation": lambda row: f"{row['utilisation']:.3f}" if "utilisation" in row else "",
+    "utilisation": lambda row: f"{row['utilisation']:.3f}",
     "step, s": lambda row: f"{row['step_seconds']:.2f}",
 }
 TEXT = (
@@ -196,16 +196,28 @@ def systems_of(name: str, peers: list[str], bf16: bool, threads: int) -> dict[st
     if name == "small":
         add("gristmill compiled, 1 core", us, True, compile=True, threads=1)
         add("gristmill compiled, saving", us, True, compile=True, save_every=5, steps=15)
-    add("limit", [sys.executable, "-m", "benchmarks.train", "--limit"], False)
+    limit = [sys.executable, "-m", "benchmarks.train", "--limit"]
+    add("limit", limit, False)
+    if name == "small":
+        add("limit, 1 core", limit, False, threads=1)
     return found
 
 
 def utilised(rows: list[Row]) -> None:
     """Adds to each row its share of the limit of its size."""
     for row in rows:
-        limit = next(other for other in rows if other["system"] == "limit" and other["size"] == row["size"])
-        if row["threads"] == limit["threads"]:
-            row["utilisation"] = limit["step_seconds"] / row["step_seconds"]
+        alike = (other for other in rows if (other["size"], other["threads"]) == (row["size"], row["threads"]))
+        limit = next(other for other in alike if other["system"].startswith("limit"))
+        row["utilisation"] = limit["step_seconds"] / row["step_seconds"]
+
+
+def gain(rows: list[Row], system: str) -> float:
+    """How many times as fast a step of `small` is on all cores as on one."""
+    all_cores, one = (
+        next(row["step_seconds"] for row in rows if row["system"] == label and row["size"] == "small")
+        for label in (system, f"{system}, 1 core")
+    )
+    return float(one / all_cores)
 
 
 def save_cost(rows: list[Row]) -> str:
@@ -249,9 +261,7 @@ def main() -> None:
     utilised(rows)
     cores = ""
     if "small" in options.sizes:
-        one = next(row for row in rows if row["system"] == "gristmill compiled, 1 core")
-        two = next(row for row in rows if row["system"] == "gristmill compiled" and row["size"] == "small")
-        cores = f"are {one['step_seconds'] / two['step_seconds']:.2f} times as fast as one."
+        cores = f"are {gain(rows, 'gristmill compiled'):.2f} times as fast as one; for a matrix product {gain(rows, 'limit'):.2f}."
     precision = "bfloat16 autocast" if bf16 else "float32 (this processor has no bfloat16)"
     text = TEXT.format(
         precision=precision,
