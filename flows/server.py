@@ -64,13 +64,17 @@ def start_server(environment: dict[str, str], port: int, log: Path) -> subproces
 
 def deploy(environment: dict[str, str], project: Path) -> None:
     """Creates the work pools and deploys everything in prefect.yaml. Raises GristmillError."""
-    for pool in POOLS:
-        subprocess.run(
+    creating = [
+        subprocess.Popen(
             prefect("work-pool", "create", pool, "--type", "process", "--overwrite"),
             env=environment,
-            check=False,
-            capture_output=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
+        for pool in POOLS
+    ]
+    for process in creating:
+        process.wait()
     done = subprocess.run(
         prefect("deploy", "--all"), env=environment, cwd=project, capture_output=True, text=True, check=False
     )
