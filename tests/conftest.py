@@ -36,6 +36,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHARED = PROJECT.parent / "shared" / "data"
+LONGEST = ("test_training", "test_lying_site", "test_pipeline", "test_server")  # the second needs no finished run
 
 
 def free_port() -> int:
@@ -106,8 +107,8 @@ class Run:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A worker process takes a file at a time: the longest one first, or it would be waited for at the end."""
-    items.sort(key=lambda item: item.path.stem != "test_training")
+    """A worker process takes a file at a time: the longest ones first, or they would be waited for at the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")
