@@ -55,6 +55,7 @@ def _run_flow(
     from flows.engine import watching
     from flows.forget import print_heeded, waiting
     from flows.progress import Terminal
+    from flows.server import start_temporary_server
     from tasks.crawl.purge import finish_purges
     from warehouse.log import now
 
@@ -64,7 +65,7 @@ def _run_flow(
     flow = getattr(import_module(f"flows.{flow_name}"), flow_name)
     with Terminal() as terminal:
         watching.report = terminal
-        if not os.environ.get("PREFECT_API_URL"):
+        if start_temporary_server():
             watching.interrupted = partial(_leave, terminal)
         flow(recipe=recipe, **parameters)
     if wishes and "extract" in targets:

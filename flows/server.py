@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tasks.process import end_with_this_process
 from warehouse.errors import GristmillError
 
 POOLS = ("data", "gpu")
@@ -60,6 +61,28 @@ def start_server(environment: dict[str, str], port: int, log: Path) -> subproces
             time.sleep(0.3)
     server.kill()
     raise GristmillError(f"the Prefect server did not start: see {log}")
+
+
+def start_temporary_server() -> bool:
+    """Prefect's own server for this run, unless the user's settings name one; it ends with this process, however that ends.
+
+    Returns whether there is one. Raises GristmillError.
+    """
+    from prefect.server.api.server import SubprocessASGIServer
+    from prefect.settings import get_current_settings
+
+    if get_current_settings().api.url is not None:
+        return False
+    server = SubprocessASGIServer()
+    if server.running:
+        return True
+    try:
+        server.start()
+    except Exception as error:
+        raise GristmillError(f"Prefect's temporary server did not start: {error}") from error
+    assert server.server_process is not None
+    end_with_this_process(server.server_process.pid)
+    return True
 
 
 def deploy(environment: dict[str, str], project: Path) -> None:

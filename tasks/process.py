@@ -91,6 +91,36 @@ def usage() -> tuple[float, int]:
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime, own.ru_maxrss * unit
 
 
+_GUARD = """
+import os, signal, sys, time
+sys.stdin.read()
+for how in (signal.SIGTERM, signal.SIGKILL):
+    try:
+        os.kill(int(sys.argv[1]), how)
+    except ProcessLookupError:
+        break
+    time.sleep(5)
+"""
+_guards: list[subprocess.Popen[bytes]] = []
+
+
+def end_with_this_process(pid: int) -> None:
+    """Has a child that does not watch its parent end when this process does, by SIGKILL too.
+
+    A process in a session of its own reads a pipe that nobody writes to: it ends when this process is gone.
+    """
+    _guards.append(
+        subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _GUARD, str(pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+        )
+    )
+
+
 _children: set[subprocess.Popen[str]] = set()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -253,38 +254,51 @@ def test_store_named_from_another_folder_is_the_same_store(finished: Run, tmp_pa
     assert int(done.stdout.split()[1]) > 10
 
 
-@pytest.mark.parametrize(
-    ("how", "to"), [(signal.SIGINT, os.killpg), (signal.SIGINT, os.kill), (signal.SIGTERM, os.kill)]
-)
-def test_command_line_told_to_stop_saves_the_training_and_ends(
-    finished: Run, tmp_path: Path, how: signal.Signals, to: Callable[[int, int], None]
-) -> None:
-    shutil.copytree(finished.store, tmp_path / "store")
-    run = Run(tmp_path / "store", finished.ports)
+@contextlib.contextmanager
+def training(finished: Run, folder: Path) -> Iterator[tuple[Run, subprocess.Popen[bytes]]]:
+    """The command line in a process group of its own, once it has trained a few of very many steps; says errors to a file."""
+    shutil.copytree(finished.store, folder / "store")
+    run = Run(folder / "store", finished.ports)
     sets = (*run.overrides, "pretrain.steps=100000", "pretrain.save_every=100000", "pretrain.log_every=1")
     words = [word for one in sets for word in ("--set", one)]
     command = [sys.executable, "-m", "flows.cli", "pretrain", "demo-tiny", *words]
-    log = tmp_path / "errors"
     with (
-        log.open("w") as errors,
+        (folder / "errors").open("w") as errors,
         subprocess.Popen(command, cwd=PROJECT, stderr=errors, start_new_session=True) as process,
     ):
         deadline = time.monotonic() + 200
         known = set((run.store / METRICS).rglob("*.parquet"))
         while set((run.store / METRICS).rglob("*.parquet")) <= known and time.monotonic() < deadline:
             time.sleep(0.1)
+        yield run, process
+
+
+@pytest.mark.parametrize(
+    ("how", "to"), [(signal.SIGINT, os.killpg), (signal.SIGINT, os.kill), (signal.SIGTERM, os.kill)]
+)
+def test_command_line_told_to_stop_saves_the_training_and_ends(
+    finished: Run, tmp_path: Path, how: signal.Signals, to: Callable[[int, int], None]
+) -> None:
+    with training(finished, tmp_path) as (run, process):
         to(process.pid, how)  # a terminal's Ctrl-C reaches the whole group, Prefect's temporary server too
         process.wait(timeout=120)
     assert len(list((run.store / "scratch").glob("pretrain/*/checkpoints/step-*.json"))) == 1
     assert process.returncode == 128 + how
-    assert "the same command goes on from there" in log.read_text()
-    assert "Traceback" not in log.read_text()
+    said = (tmp_path / "errors").read_text()
+    assert "the same command goes on from there" in said
+    assert "Traceback" not in said
     assert emptied(process.pid)  # Prefect's own server is of the same group
+
+
+def test_command_line_killed_alone_leaves_no_process(finished: Run, tmp_path: Path) -> None:
+    with training(finished, tmp_path) as (_, process):
+        process.kill()
+    assert emptied(process.pid)
 
 
 def emptied(group: int) -> bool:
     """Whether every process of a group ends soon."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
             os.killpg(group, 0)
