@@ -264,10 +264,15 @@ def _guarded(command: Callable[[], Any]) -> int:
         return error.exit_code
     except Exception as error:
         import click
+        import duckdb
 
-        if not isinstance(error, click.ClickException):
+        if isinstance(error, duckdb.Error):
+            said = str(error).partition("\n")[0]
+            message = f"a query of the store failed: {said} (gristmill status --verify looks for damaged files)"
+        elif isinstance(error, click.ClickException):
+            message = error.format_message()
+        else:
             raise
-        message = error.format_message()
     Console(stderr=True, highlight=False).print(f"[red]gristmill:[/red] {escape(message)}", soft_wrap=True)
     return 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from enum import StrEnum
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from models.architecture import Architecture
 
 app = typer.Typer()
+LARGEST_SEED = (1 << 63) - 1
 
 
 @app.command()
@@ -32,8 +34,10 @@ def generate(
     top_k: Annotated[int, typer.Option(help="likeliest tokens to draw from, 0 for all", min=0)] = 50,
     top_p: Annotated[float, typer.Option(help="share of the probability to draw from", min=0, max=1)] = 1.0,
     beams: Annotated[int, typer.Option(help="beams of a search instead of a draw, 1 for none", min=1)] = 1,
-    length_penalty: Annotated[float, typer.Option(help="exponent of the length that a beam is ranked by")] = 0.6,
-    seed: Annotated[int, typer.Option(help="the same seed writes the same text")] = 1,
+    length_penalty: Annotated[
+        float, typer.Option(help="exponent of the length that a beam is ranked by", min=-10, max=10)
+    ] = 0.6,
+    seed: Annotated[int, typer.Option(help="the same seed writes the same text", min=0, max=LARGEST_SEED)] = 1,
 ) -> None:
     """Continues a text with the newest model of a recipe."""
     from flows.mill import Mill
@@ -41,6 +45,7 @@ def generate(
     from models.generate import Sampling
 
     sampling = Sampling(temperature, top_k, top_p, beams, length_penalty, seed)
+    prompt = os.fsencode(prompt).decode(errors="replace")  # bytes that are no UTF-8 arrive as surrogates
     sys.stdout.write(write(Mill(recipe_of(config, overrides)), prompt, tokens, sampling) + "\n")
 
 
@@ -108,6 +113,7 @@ def plan(
     output: Annotated[PlanFormat, typer.Option("--format", help="table or json")] = PlanFormat.TABLE,
 ) -> None:
     """What training a model takes: parameters, memory, arithmetic, days and money, before anything is run."""
+    gpu = gpu.lower()
     if gpu not in GPUS:
         raise SettingError(f"no data sheet of {gpu} is known; the nearest is {nearest(gpu, list(GPUS))}")
     architecture, usual = _planned(model, overrides)

@@ -31,6 +31,7 @@ from warehouse.errors import SettingError, nearest
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 DEFAULT_CONFIG = "demo"
+NONE = ("", "''", '""', "0")  # what a setting on the command line says that asks for no preset or depth
 ORIGINS = ("crawl", "warc", "parquet", "jsonl", "text")
 
 
@@ -68,7 +69,9 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, title="Recipe")
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="name of the recipe, shown in run names")
-    store: str = Field("data", description="where artifacts live: a folder, or a URL such as s3://bucket/prefix")
+    store: str = Field(
+        "data", min_length=1, description="where artifacts live: a folder, or a URL such as s3://bucket/prefix"
+    )
     workers: int = Field(2, ge=1, description="parts made at once, each in a process of its own")
     sources: dict[str, Source] = Field(min_length=1, description="name -> source of text")
     policies: dict[str, Policy] = Field(default={}, description="name -> a policy of this recipe's own")
@@ -181,24 +184,28 @@ def load_recipe(config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = ()) -
     """Reads a recipe and applies ``section.key=value`` overrides. Raises SettingError with one clear sentence."""
     path = config_path(config)
     try:
-        values = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingError(f"{path} is not valid TOML: {error}") from error
-    asked = {override.partition("=")[0].strip() for override in overrides}
+    asked = {
+        name.strip() for name, _, value in (override.partition("=") for override in overrides) if value not in NONE
+    }
     if asked & {"model.preset", "model.depth"}:
-        _leave_out(values, keep_context="model.depth" in asked)
+        _leave_out(values, keep=("context", "family") if "model.depth" in asked else ())
     for override in overrides:
         _apply(values, override)
     try:
-        return Recipe.model_validate(values)
+        recipe = Recipe.model_validate(values)
+        recipe.select_settings()  # checks weights and repeats together
+        return recipe
     except ValidationError as error:
         raise SettingError(_sentence(error)) from error
 
 
-def _leave_out(values: dict[str, Any], keep_context: bool) -> None:
+def _leave_out(values: dict[str, Any], keep: tuple[str, ...]) -> None:
     """Takes out of a recipe's file what a preset or a depth on the command line is to set."""
     model = values.get("model", {})
-    values["model"] = {name: model[name] for name in ("context",) if name in model and keep_context}
+    values["model"] = {name: model[name] for name in keep if name in model}
     training = values.get("pretrain", {})
     values["pretrain"] = {name: value for name, value in training.items() if name not in TRAINED_AS}
 

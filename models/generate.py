@@ -10,12 +10,14 @@ from torch import Tensor
 
 from models.transformer import Cache, Transformer
 
+COLDEST = 1e-3  # temperature below which the likeliest token is taken
+
 
 @dataclass(frozen=True)
 class Sampling:
     """How the next token is chosen.
 
-    ``temperature`` 0 is greedy. ``top_k`` keeps so many of the likeliest tokens, 0 all; ``top_p`` the fewest whose
+    ``temperature`` 0 (below 1e-3) is greedy. ``top_k`` keeps so many of the likeliest tokens, 0 all; ``top_p`` the fewest whose
     probabilities reach it (Holtzman et al. 2020), 1 all; both may be given. ``beams`` above 1 searches instead of
     sampling, and ranks by log probability / length ^ ``length_penalty`` (GPT-3: 4 beams, 0.6, Wu et al. 2016).
     """
@@ -56,7 +58,7 @@ def generate(
 
 def choose(log_probabilities: Tensor, sampling: Sampling, draw: torch.Generator) -> int:
     """One token of a (vocabulary,) row."""
-    if sampling.temperature == 0:
+    if sampling.temperature < COLDEST:
         return int(log_probabilities.argmax())
     scores = log_probabilities / sampling.temperature
     if sampling.top_k:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +15,7 @@ import pyarrow.compute as pc
 from pydantic import Field, field_validator
 
 from tasks.decontaminate.cut import CutSettings
+from tasks.likeness import Likeness
 from tasks.measured import read_signals
 from tasks.policy import Check, Policy, passing
 from tasks.stage import Input, StageSettings
@@ -88,23 +91,36 @@ class Facts:
         return table.sort_by([("cluster_id", "ascending"), ("rank", "ascending")])
 
     def better(self) -> dict[str, Duplicate]:
-        """Document -> the first of its cluster that its own source's rules let pass.
+        """Document -> the one of its cluster that is kept instead.
 
-        A cluster whose preferred member a rule removes is not lost: the next one that passes survives.
+        Where a rule removes the preferred member, the next one that passes survives, and those that are not verified to
+        be like it stand for themselves.
         """
         if not self._settings.remove_duplicates or not len(self.clusters):
             return {}
-        passes = self._passing(self.clusters["doc_id"])
-        survivor: dict[str, str] = {}
+        passes = self._passing(self.clusters["doc_id"]).tolist()
+        columns = (self.clusters[name].to_pylist() for name in ("cluster_id", "doc_id", "kind", "jaccard"))
         found: dict[str, Duplicate] = {}
-        columns = ("cluster_id", "doc_id", "kind", "jaccard")
-        for cluster, doc_id, kind, jaccard, ok in zip(
-            *(self.clusters[name].to_pylist() for name in columns), passes.tolist(), strict=True
-        ):
-            first = survivor.setdefault(cluster, doc_id) if ok else survivor.get(cluster)
-            if first is not None and first != doc_id:
-                found[doc_id] = Duplicate(kind, jaccard, first)
+        orphans: list[list[tuple[str, bool]]] = []
+        for _, rows in groupby(zip(*columns, passes, strict=True), key=itemgetter(0)):
+            (_, preferred, _, _, kept), *others = rows
+            if kept:
+                found |= {doc_id: Duplicate(kind, jaccard, preferred) for _, doc_id, kind, jaccard, _ in others}
+            else:
+                orphans.append([(preferred, False), *((doc_id, ok) for _, doc_id, _, _, ok in others)])
+        if orphans:
+            likeness = Likeness(self._evidence(orphans))
+            gone = [one for members in orphans for one in likeness.elected(members)]
+            found |= {doc_id: Duplicate(like.kind, like.jaccard, like.kept) for doc_id, like in gone}
         return found
+
+    def _evidence(self, clusters: list[list[tuple[str, bool]]]) -> pa.Table:
+        """What was found of pairs of the members of some clusters."""
+        names = pa.array([doc_id for members in clusters for doc_id, _ in members], pa.string())
+        pairs = read_tables(
+            self._store, self._inputs["duplicates"].ref, "duplicate_pairs", ["a", "b", "verdict", "jaccard"]
+        )
+        return pairs.filter(pc.and_(pc.is_in(pairs["a"], value_set=names), pc.is_in(pairs["b"], value_set=names)))
 
     def _passing(self, doc_ids: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
         """Which of some documents break no rule of their source."""

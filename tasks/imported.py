@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from models.training.masking import SPECIAL_TOKENS
 from tasks.pretrain.job import CONFIG, WEIGHTS
@@ -66,6 +66,11 @@ class ImportModel(Stage):
         writer.bytes(TOKENIZER_FILE, without_special(vocabulary, added))
         writer.bytes(CONFIG, json.dumps({"architecture": arch.as_dict()}, indent=1, sort_keys=True).encode())
         sizes = {name: value for name, value in arch.as_dict().items() if name in ModelSettings.model_fields}
+        try:
+            ModelSettings(**{"family": family, **sizes})
+        except ValidationError as error:
+            fault = error.errors()[0]
+            raise GristmillError(f"{self.folder} cannot be trained on: {fault['loc'][-1]}: {fault['msg']}") from error
         return Made(statistics={"vocabulary": arch.vocabulary - added, "model": {"family": family, **sizes}})
 
 

@@ -33,6 +33,8 @@ def export(store: Store, run: Ref, tokenizer: Ref, folder: Path) -> dict[str, An
     The folder appears when transformers has loaded it and its logits are the network's own within 1e-4.
     Raises GristmillError where they are not, or where transformers has no class for the network.
     """
+    if folder.resolve() == Path.cwd():
+        raise GristmillError("this is the folder you are in: name one to make")
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise GristmillError(f"{folder} is not empty: give a folder that does not exist yet")
     transformers = _transformers()
@@ -151,6 +153,12 @@ def read_folder(folder: Path) -> tuple[str, Transformer, Tokenizer]:
     if vocabulary.token_to_id(END_OF_TEXT) is None or vocabulary.get_vocab_size() != arch.vocabulary:
         raise GristmillError(
             f"the tokenizer of {folder} is no byte-level BPE with {END_OF_TEXT} and {arch.vocabulary:,} tokens"
+        )
+    added = [vocabulary.token_to_id(token) for token in SPECIAL_TOKENS]
+    last = list(range(arch.vocabulary - len(added), arch.vocabulary))
+    if not arch.causal and added != last:
+        raise GristmillError(
+            f"the last tokens of {folder} are not {', '.join(SPECIAL_TOKENS)}, as BERT's input here has them"
         )
     _compared(folder, model, str(config["model_type"]))
     return family, model, vocabulary

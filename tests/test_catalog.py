@@ -89,6 +89,9 @@ def test_mirrored_pages_are_removed_as_duplicates_of_a_kept_one(store: Store) ->
 def test_token_of_a_step_is_traced_to_the_bytes_of_the_archived_response(store: Store) -> None:
     found = rows(store, "FROM documents_at_step('latest', 7)")
     assert sum(row["tokens"] for row in found) == 4 * 65  # batch x (context and one target)
+    assert (
+        rows(store, "FROM documents_at_step('latest', 0)") == rows(store, "FROM documents_at_step('latest', 41)") == []
+    )
     row = found[0]
     with (Path(store.url) / row["warc_path"]).open("rb") as stream:
         stream.seek(row["warc_offset"])

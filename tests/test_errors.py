@@ -39,6 +39,8 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         ("sources.works.policy=book", ("sources.works.policy is book", "the nearest is books")),
         ("sign.bands=99", ("bands x rows is 792",)),
         ("policies.books.rules.9.min=80", ("there is no setting policies.books.rules.9.min",)),
+        ("repeats.1=2", ("repeats must name cluster sizes",)),
+        ("store=", ("the setting store cannot be ''",)),
         ("store.x=1", ("there is no setting store.x",)),
         ("store=nonsense://x", ("the store nonsense://x cannot be opened",)),
         ("pretrain.steps", ("has no value",)),
@@ -56,6 +58,15 @@ def test_unknown_recipe_names_those_there_are(finished: Run) -> None:
 def test_broken_toml_is_named_with_its_line(finished: Run, tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text("name = \n")
     refused(finished.here("status", str(tmp_path / "x.toml")), "is not valid TOML", "line 1")
+
+
+def test_recipe_that_is_no_utf8_is_named(finished: Run, tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_bytes(b'name = "\xff"\n')
+    refused(finished.here("status", str(tmp_path / "x.toml")), "is not valid TOML", "utf-8")
+
+
+def test_query_that_fails_is_one_sentence(finished: Run) -> None:
+    refused(finished.here("forget", "demo-tiny", "--query", "SELECT nope FROM documents"), "a query", "nope")
 
 
 def test_two_sources_of_one_host_are_refused(tmp_path: Path) -> None:

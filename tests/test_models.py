@@ -93,6 +93,8 @@ def test_depth_sets_a_compute_optimal_run() -> None:
     assert (recipe.model.layers, recipe.model.width, recipe.model.context) == (2, 128, 128)
     assert recipe.pretrain_settings().last_step == pytest.approx(1000, rel=0.05)
     assert recipe.pretrain.optimizer == "adamw"
+    assert load_recipe("bert-tiny", ("model.depth=2",)).model.family == "bert"
+    assert load_recipe("demo", ("model.depth=0", "model.preset=")) == load_recipe("demo")
     (shape, training), (_, larger) = from_depth(4, 256), from_depth(8, 256)
     assert (shape.layers, shape.width, shape.heads) == (4, 256, 4)
     assert training["tokens"] == 20 * 12 * 4 * 256**2

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 
+import pyarrow as pa
 import pytest
 
 from flows.mill import STAGES, Mill
@@ -16,6 +17,7 @@ from flows.recipe import load_recipe
 from flows.reporting import publish_card
 from flows.whatif import policy_named
 from tasks.facts import SelectSettings
+from tasks.likeness import Likeness
 from tasks.whatif import compare
 from tests.conftest import Run
 from warehouse.errors import GristmillError, SettingError
@@ -244,3 +246,43 @@ def test_a_rule_on_a_score_that_nobody_learnt_is_an_error_before_anything_is_wri
         other.make(stage)
     with pytest.raises(GristmillError, match=r"quality\.positive"):
         other.make("elect")
+
+
+def test_duplicates_of_a_removed_document_stay_where_they_are_not_like_each_other(tmp_path: Path) -> None:
+    words = [f"word{n}" for n in range(202)]
+    variants = [words[:at] + words[at + 15 :] for at in (10, 60, 110, 160)]  # .89 like all words, .78 like each other
+    texts = [" ".join(text) for text in (words, *variants, variants[0][:-1])]
+    lines = [json.dumps({"text": text, "url": f"http://x.example/{n}"}) for n, text in enumerate(texts)]
+    (tmp_path / "texts.jsonl").write_text("\n".join(lines))
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(f"""
+        name = "removed"
+        store = "{tmp_path}/store"
+        [sources.a]
+        jsonl = {{ files = ["{tmp_path}/texts.jsonl"] }}
+        policy = "short"
+        [policies.short]
+        rules = [{{ signal = "gopher_word_count", max = 200 }}]
+    """)
+    mill = Mill(load_recipe(str(recipe)))
+    for name in STAGES[1 : STAGES.index("select") + 1]:
+        mill.make(name)
+    found = rows(mill.store, "SELECT url, rule, value, detail FROM decisions WHERE stage = 'select' ORDER BY url")
+    assert [row["rule"] for row in found] == ["gopher_word_count above 200", *[None] * 4, "duplicate near"]
+    (first,) = rows(mill.store, "SELECT doc_id FROM documents WHERE url = 'http://x.example/1'")
+    assert found[5]["detail"] == f"kept: {first['doc_id']}"
+    assert found[5]["value"] == pytest.approx(182 / 183)
+
+
+def test_one_url_and_one_text_go_from_member_to_member_and_nearness_does_not() -> None:
+    pairs = pa.table(
+        {
+            "a": ["p", "p", "u", "e", "n"],
+            "b": ["u", "e", "v", "f", "m"],
+            "verdict": ["url", "exact", "url", "exact", "near"],
+            "jaccard": [0.1, 1.0, 0.2, 1.0, 0.9],
+        }
+    )
+    members = [("p", False), ("u", True), ("e", True), ("v", True), ("f", True), ("n", True), ("m", False), ("x", True)]
+    found = Likeness(pairs).elected(members)
+    assert found == [("v", ("u", "url", 1.0)), ("f", ("e", "exact", 1.0)), ("m", ("n", "near", 0.9))]

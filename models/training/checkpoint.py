@@ -157,15 +157,14 @@ def _valid(record_path: Path, run: str) -> Path | None:
     path = record_path.with_suffix(".safetensors")
     try:
         record = json.loads(record_path.read_text())
+        owner, expected = str(record["run"]), record["sha256"]
         with path.open("rb") as handle:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    if record["run"] != run:
-        raise ForeignCheckpoint(
-            f"the checkpoint {path.stem} in {path.parent} is of run {record['run'][:8]}, not {run[:8]}"
-        )
-    return path if digest == record["sha256"] else None
+    if owner != run:
+        raise ForeignCheckpoint(f"the checkpoint {path.stem} in {path.parent} is of run {owner[:8]}, not {run[:8]}")
+    return path if digest == expected else None
 
 
 def restore(path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer], guard: Tensor) -> int:

@@ -16,13 +16,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks.compiled import compiled, kept
-from tasks.dedup.digest import MULTIPLIERS, digest_of
+from tasks.dedup.digest import MULTIPLIERS, digest_of, digests
 from tasks.dedup.vectors import LANES, PADDING, affine_minima, xxh32_of_shingles
 from tasks.dedup.words import Room, lower_words, room_for, split_words, text_buffers
 
 _GROUP = 128  # minima that are found at once
 _EMPTY = np.uint32(46947589)  # XXH32 of no bytes
 _FMIX = np.uint32(0x85EBCA6B), np.uint32(0xC2B2AE35)
+_DIGEST_OF_NOTHING = np.array([0, 2**64 - 1], np.uint64)  # of no words
 _ONE, _SHIFT = np.uint64(1), np.uint64(32)
 
 
@@ -59,7 +60,10 @@ class Sketches(NamedTuple):
 
 
 def sketches(texts: pa.Array | pa.ChunkedArray, scheme: Scheme, keep_hashes: bool = False) -> Sketches:
-    """Signatures, band keys and digests of a column of texts; the hashes of their shingles where they are kept."""
+    """Signatures, band keys and digests of a column of texts; the hashes of their shingles where they are kept.
+
+    The keys and the digest of a text without words name its bytes.
+    """
     data, offsets = text_buffers(texts)
     n = len(offsets) - 1
     a, b = _permutations(scheme.hashes, scheme.seed)
@@ -75,6 +79,10 @@ def sketches(texts: pa.Array | pa.ChunkedArray, scheme: Scheme, keep_hashes: boo
     numbers = room.words[: len(room.words) & ~7].view(np.uint64)
     _sketch(data, offsets, lower_words(), a, b, shape, room, numbers, found)
     found = found._replace(signatures=found.signatures[:, : scheme.hashes])
+    wordless = np.flatnonzero((found.digests == _DIGEST_OF_NOTHING).all(axis=1))
+    if len(wordless):  # other scripts' signs, emoji, rules of dashes: alike only where their bytes are
+        found.digests[wordless] = digests(texts.take(pa.array(wordless)))
+        found.keys[:, wordless] = found.digests[wordless, 0]
     contextual = np.flatnonzero(found.shingles == 0)
     if not len(contextual):
         return found

@@ -52,7 +52,7 @@ class Sign(Stage):
     """The signatures of one source's documents."""
 
     name = "sign"
-    version = 2
+    version = 3
     settings: SignSettings
 
     def plan(self) -> Sequence[str]:

@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
@@ -102,8 +103,11 @@ class ExtractTable(Extraction):
 
     def _slices(self, file: ExternalFile) -> list[Slice]:
         if self._kind == "parquet":
-            with file.open() as stream:
-                metadata = pq.ParquetFile(stream).metadata
+            try:
+                with file.open() as stream:
+                    metadata = pq.ParquetFile(stream).metadata
+            except pa.ArrowInvalid as error:
+                raise SettingError(f"{file.name} is no Parquet file: {error}") from error
             sizes = [metadata.row_group(n).total_byte_size for n in range(metadata.num_row_groups)]
             return [Slice(file, n, n + 1, size) for n, size in enumerate(sizes)]
         if self._kind == "jsonl" and not file.name.endswith(".gz"):

@@ -74,8 +74,8 @@ class StoredOrder:
         self._order = lru_cache(maxsize=8)(self._load)
 
     def windows(self, run: str, step: int) -> list[dict[str, Any]]:
-        """The pieces of token shards in a step's batch."""
-        return self._order(run).pieces_at(step)
+        """The pieces of token shards in a step's batch; none for a step that the run does not have."""
+        return self._order(run).pieces_at(step) if 1 <= step <= self._settings(run).last_step else []
 
     def steps(self, run: str, shard: str, start: int, length: int) -> list[int]:
         """The steps of a run that saw any token of a span, the end of the run included."""

@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from models.bert import build
 from models.training.checkpoint import ForeignCheckpoint
 from models.training.guard import BadStep
-from models.training.loop import Plan, Training
+from models.training.loop import BAD_STEPS_IN_A_ROW, Plan, Training
 from models.training.optimizer import OptimizerPlan
 from models.training.parallel import Parallel
 from models.training.schedule import RateSchedule
@@ -159,8 +159,11 @@ def run(job: Job) -> None:
         finished = Training(network_of(job), plan_of(job, bf16), data, job.folder, watch, parallel, device).run()
     except BadStep as bad:
         documents = ", ".join(data.documents_at(bad.step)[:NAMED_DOCUMENTS])
+        skipping = job.settings.on_bad_step == "skip"
+        after = f", after {BAD_STEPS_IN_A_ROW} in a row that were skipped" if skipping else ""
+        else_skip = "" if skipping else "set pretrain.on_bad_step=skip, "
         raise GristmillError(
-            f"{bad}, and the step was not applied: lower pretrain.learning_rate, set pretrain.on_bad_step=skip, "
+            f"{bad}, and the step was not applied{after}: lower pretrain.learning_rate, {else_skip}"
             f"or look at its documents: {documents}"
         ) from bad
     except ForeignCheckpoint as error:
