@@ -131,6 +131,10 @@ def _planned(model: str, overrides: list[str]) -> tuple[Architecture, int]:
 
     from models.bert import build
     from models.presets import PRESETS
+    from models.training.masking import SPECIAL_TOKENS
+    from tasks.imported import imported, imported_settings
+    from warehouse.artifact import load
+    from warehouse.store import Store
 
     if model in PRESETS:
         if overrides:
@@ -146,8 +150,13 @@ def _planned(model: str, overrides: list[str]) -> tuple[Architecture, int]:
         if not str(error).startswith("there is no recipe"):
             raise
         raise SettingError(f"{error}, or a preset: {', '.join(PRESETS)}") from error
-    settings = recipe.pretrain_settings()
-    return settings.model.architecture(recipe.tokenizer.vocabulary), settings.tokens_after(settings.last_step)
+    settings, vocabulary = recipe.pretrain_settings(), recipe.tokenizer.vocabulary
+    if settings.initial:
+        store = Store(recipe.store)
+        vocabulary = load(store, imported(store, settings.initial)).statistic("vocabulary")
+        settings = imported_settings(store, settings)
+    added = len(SPECIAL_TOKENS) if settings.model.family == "bert" else 0
+    return settings.model.architecture(vocabulary + added), settings.tokens_after(settings.last_step)
 
 
 def _plan_table(values: dict[str, Any], arch: Architecture, memory: float, recompute: bool) -> Table:
