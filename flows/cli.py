@@ -263,14 +263,13 @@ def _guarded(command: Callable[[], Any]) -> int:
     except typer.Exit as error:
         return error.exit_code
     except Exception as error:
-        import click
         import duckdb
 
         if isinstance(error, duckdb.Error):
             said = str(error).partition("\n")[0]
             message = f"a query of the store failed: {said} (gristmill status --verify looks for damaged files)"
-        elif isinstance(error, click.ClickException):
-            message = error.format_message()
+        elif says := getattr(error, "format_message", None):  # a usage error, of whichever click typer brings along
+            message = says()
         else:
             raise
     Console(stderr=True, highlight=False).print(f"[red]gristmill:[/red] {escape(message)}", soft_wrap=True)

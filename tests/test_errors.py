@@ -60,6 +60,19 @@ def test_broken_toml_is_named_with_its_line(finished: Run, tmp_path: Path) -> No
     refused(finished.here("status", str(tmp_path / "x.toml")), "is not valid TOML", "line 1")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("status", "--nope"), "No such option: --nope"),
+        (("nope",), "No such command 'nope'"),
+        (("generate", "demo-tiny", "--prompt", "x", "--tokens", "0"), "greater than or equal to 1"),
+        (("generate", "demo-tiny"), "--prompt"),
+    ],
+)
+def test_wrong_usage_is_one_sentence(finished: Run, words: tuple[str, ...], said: str) -> None:
+    refused(finished.here(*words), said)
+
+
 def test_recipe_that_is_no_utf8_is_named(finished: Run, tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_bytes(b'name = "\xff"\n')
     refused(finished.here("status", str(tmp_path / "x.toml")), "is not valid TOML", "utf-8")
