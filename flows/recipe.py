@@ -31,7 +31,6 @@ from warehouse.errors import SettingError, nearest
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 DEFAULT_CONFIG = "demo"
-NONE = ("", "''", '""', "0")  # what a setting on the command line says that asks for no preset or depth
 ORIGINS = ("crawl", "warc", "parquet", "jsonl", "text")
 
 
@@ -187,11 +186,12 @@ def load_recipe(config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = ()) -
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingError(f"{path} is not valid TOML: {error}") from error
-    asked = {
-        name.strip() for name, _, value in (override.partition("=") for override in overrides) if value not in NONE
-    }
-    if asked & {"model.preset", "model.depth"}:
-        _leave_out(values, keep=("context", "family") if "model.depth" in asked else ())
+    given: dict[str, Any] = {}
+    for override in overrides:
+        _apply(given, override)
+    asked = given.get("model")
+    if isinstance(asked, dict) and (asked.get("preset") or asked.get("depth")):
+        _leave_out(values, keep=("context", "family") if asked.get("depth") else ())
     for override in overrides:
         _apply(values, override)
     try:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,7 @@ import pyarrow.compute as pc
 from pydantic import Field, field_validator
 
 from tasks.decontaminate.cut import CutSettings
-from tasks.likeness import Likeness
+from tasks.likeness import Duplicate, Likeness
 from tasks.measured import read_signals
 from tasks.policy import Check, Policy, passing
 from tasks.stage import Input, StageSettings
@@ -50,14 +49,6 @@ class SelectSettings(StageSettings):
         if any(size < 2 or times < 1 for size, times in repeats.items()):
             raise ValueError("repeats must name cluster sizes from 2 on, and be at least 1")
         return repeats
-
-
-class Duplicate(NamedTuple):
-    """Why a document is not the one that is kept of its cluster."""
-
-    kind: str
-    jaccard: float | None
-    kept: str
 
 
 class Facts:
@@ -109,18 +100,13 @@ class Facts:
             else:
                 orphans.append([(preferred, False), *((doc_id, ok) for _, doc_id, _, _, ok in others)])
         if orphans:
-            likeness = Likeness(self._evidence(orphans))
-            gone = [one for members in orphans for one in likeness.elected(members)]
-            found |= {doc_id: Duplicate(like.kind, like.jaccard, like.kept) for doc_id, like in gone}
+            pairs = read_tables(
+                self._store, self._inputs["duplicates"].ref, "duplicate_pairs", ["a", "b", "verdict", "jaccard"]
+            )
+            likeness = Likeness([doc_id for members in orphans for doc_id, _ in members], pairs)
+            for members in orphans:
+                found |= likeness.elected(members)
         return found
-
-    def _evidence(self, clusters: list[list[tuple[str, bool]]]) -> pa.Table:
-        """What was found of pairs of the members of some clusters."""
-        names = pa.array([doc_id for members in clusters for doc_id, _ in members], pa.string())
-        pairs = read_tables(
-            self._store, self._inputs["duplicates"].ref, "duplicate_pairs", ["a", "b", "verdict", "jaccard"]
-        )
-        return pairs.filter(pc.and_(pc.is_in(pairs["a"], value_set=names), pc.is_in(pairs["b"], value_set=names)))
 
     def _passing(self, doc_ids: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
         """Which of some documents break no rule of their source."""

@@ -59,18 +59,18 @@ class ImportModel(Stage):
             raise GristmillError(f"{self.folder} cannot be imported: {error}") from error
         arch, state = model.arch, model.state_dict()
         added = 0 if arch.causal else len(SPECIAL_TOKENS)
-        with tempfile.TemporaryDirectory() as name:
-            weights = Path(name) / "model.safetensors"
-            save_file({key: value.contiguous() for key, value in sorted(state.items())}, weights)
-            writer.file(WEIGHTS, weights)
-        writer.bytes(TOKENIZER_FILE, without_special(vocabulary, added))
-        writer.bytes(CONFIG, json.dumps({"architecture": arch.as_dict()}, indent=1, sort_keys=True).encode())
         sizes = {name: value for name, value in arch.as_dict().items() if name in ModelSettings.model_fields}
         try:
             ModelSettings(**{"family": family, **sizes})
         except ValidationError as error:
             fault = error.errors()[0]
             raise GristmillError(f"{self.folder} cannot be trained on: {fault['loc'][-1]}: {fault['msg']}") from error
+        with tempfile.TemporaryDirectory() as name:
+            weights = Path(name) / "model.safetensors"
+            save_file({key: value.contiguous() for key, value in sorted(state.items())}, weights)
+            writer.file(WEIGHTS, weights)
+        writer.bytes(TOKENIZER_FILE, without_special(vocabulary, added))
+        writer.bytes(CONFIG, json.dumps({"architecture": arch.as_dict()}, indent=1, sort_keys=True).encode())
         return Made(statistics={"vocabulary": arch.vocabulary - added, "model": {"family": family, **sizes}})
 
 

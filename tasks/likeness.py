@@ -2,76 +2,65 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-URL, EXACT, NEAR = "url", "exact", "near"
+from tasks.dedup.clusters import KINDS, labels
+
+URL, EXACT, NEAR = KINDS
 
 
-class Like(NamedTuple):
-    """The kept document that another one is like, why, and how like."""
+class Duplicate(NamedTuple):
+    """Why a document is not the one that is kept of its cluster."""
 
-    kept: str
     kind: str
-    jaccard: float
-
-
-class _Groups:
-    """Names that were joined, directly or by others (union-find)."""
-
-    def __init__(self) -> None:
-        self._parent: dict[str, str] = {}
-
-    def of(self, name: str) -> str:
-        """The name that stands for a name's group."""
-        root = name
-        while (parent := self._parent.get(root, root)) != root:
-            root = parent
-        while name != root:
-            self._parent[name], name = root, self._parent.get(name, root)
-        return root
-
-    def join(self, a: str, b: str) -> None:
-        self._parent[self.of(a)] = self.of(b)
+    jaccard: float | None
+    kept: str
 
 
 class Likeness:
-    """What is known of pairs: one URL and one text go from member to member, nearness only from text to text."""
+    """What the table duplicate_pairs says of some documents.
 
-    def __init__(self, pairs: pa.Table) -> None:
-        columns = [pairs[name].to_pylist() for name in ("a", "b", "verdict", "jaccard")]
-        self._urls, self._texts = _Groups(), _Groups()
-        for a, b, verdict, jaccard in zip(*columns, strict=True):
-            if verdict == URL:
-                self._urls.join(a, b)
-            if verdict == EXACT or (verdict == URL and jaccard == 1.0):
-                self._texts.join(a, b)
-        self._near: dict[str, dict[str, float]] = defaultdict(dict)
-        for a, b, verdict, jaccard in zip(*columns, strict=True):
-            if verdict == NEAR:
-                one, other = self._texts.of(a), self._texts.of(b)
-                self._near[one][other] = self._near[other][one] = jaccard
+    One URL and one text go from document to document, nearness only from text to text.
+    """
 
-    def elected(self, members: list[tuple[str, bool]]) -> list[tuple[str, Like]]:
-        """Of members in the order of preference, with whether each may survive, those that go to one before them.
+    def __init__(self, doc_ids: list[str], pairs: pa.Table) -> None:
+        names = pa.array(doc_ids, pa.string())
+        pairs = pairs.filter(pc.and_(*(pc.is_in(pairs[side], value_set=names) for side in "ab")))
+        a, b = (pc.index_in(pairs[side], value_set=names).to_numpy().astype(np.int64) for side in "ab")
+        verdicts, jaccard = pairs["verdict"].to_numpy(), pairs["jaccard"].to_numpy()
+        # A pair of one URL is called so whatever its texts are: all shingles alike, they count as one text.
+        one_url, one_text = verdicts == URL, (verdicts == EXACT) | ((verdicts == URL) & (jaccard == 1.0))
+        self._place = {doc_id: place for place, doc_id in enumerate(doc_ids)}
+        self._urls = labels(len(names), a[one_url], b[one_url]).tolist()
+        self._texts = labels(len(names), a[one_text], b[one_text]).tolist()
+        self._near: dict[int, dict[int, float]] = {}
+        for row in np.flatnonzero(verdicts == NEAR).tolist():
+            one, other = self._texts[a[row]], self._texts[b[row]]
+            self._near.setdefault(one, {})[other] = self._near.setdefault(other, {})[one] = float(jaccard[row])
+
+    def elected(self, members: list[tuple[str, bool]]) -> dict[str, Duplicate]:
+        """Of members in the order of preference, with whether each may survive, those that another one is kept for.
 
         The first that may survives; a later one goes to the first survivor that it is verified to be like, or
         survives itself.
         """
-        found: list[tuple[str, Like]] = []
-        by_url, by_text, rank = dict[str, str](), dict[str, str](), dict[str, int]()
-        for name, may in members:
-            url, text = self._urls.of(name), self._texts.of(name)
-            near = [(rank[kept], kept, j) for other, j in self._near[text].items() if (kept := by_text.get(other, ""))]
+        found: dict[str, Duplicate] = {}
+        by_url, by_text, rank = dict[int, str](), dict[int, str](), dict[str, int]()
+        for doc_id, may in members:
+            url, text = (groups[self._place[doc_id]] for groups in (self._urls, self._texts))
+            alike = ((by_text.get(other), jaccard) for other, jaccard in self._near.get(text, {}).items())
+            near = [(rank[kept], kept, jaccard) for kept, jaccard in alike if kept is not None]
             if url in by_url:
-                found.append((name, Like(by_url[url], URL, 1.0)))
+                found[doc_id] = Duplicate(URL, None, by_url[url])
             elif text in by_text:
-                found.append((name, Like(by_text[text], EXACT, 1.0)))
+                found[doc_id] = Duplicate(EXACT, 1.0, by_text[text])
             elif near:
                 _, kept, jaccard = min(near)
-                found.append((name, Like(kept, NEAR, jaccard)))
+                found[doc_id] = Duplicate(NEAR, jaccard, kept)
             elif may:
-                by_url[url], by_text[text], rank[name] = name, name, len(rank)
+                by_url[url], by_text[text], rank[doc_id] = doc_id, doc_id, len(rank)
         return found

@@ -284,5 +284,5 @@ def test_one_url_and_one_text_go_from_member_to_member_and_nearness_does_not() -
         }
     )
     members = [("p", False), ("u", True), ("e", True), ("v", True), ("f", True), ("n", True), ("m", False), ("x", True)]
-    found = Likeness(pairs).elected(members)
-    assert found == [("v", ("u", "url", 1.0)), ("f", ("e", "exact", 1.0)), ("m", ("n", "near", 0.9))]
+    found = Likeness([name for name, _ in members], pairs).elected(members)
+    assert found == {"v": ("url", None, "u"), "f": ("exact", 1.0, "e"), "m": ("near", 0.9, "n")}
