@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from flows.options import DEFAULT, AsOf, Config, ConfigOption, Overrides, console, recipe_of, store_of
+from flows.options import DEFAULT, LATEST, AsOf, Config, ConfigOption, Overrides, RunName, console, recipe_of, store_of
 from warehouse.errors import GristmillError
+from warehouse.store import Store
 
 app = typer.Typer()
 
@@ -57,20 +58,23 @@ def why(
 @app.command()
 def lineage(
     step: Annotated[int, typer.Option(help="training step, counted from 1", min=1)],
-    run: Annotated[str, typer.Option(help="training run: the beginning of its key, or latest")] = "latest",
+    run: RunName = LATEST,
     config: ConfigOption = DEFAULT,
     overrides: Overrides = [],
 ) -> None:
     """Names the documents in a training step's batch, with their URLs and their places in the archive."""
     from flows.shell import answer
+    from tasks.pretrain.runs import find_run
 
-    name = run.replace("'", "''")
+    recipe = recipe_of(config, overrides)
+    store = Store(recipe.store)
+    known = find_run(store, run, recipe.name)
     answer(
-        store_of(config, overrides),
-        f"SELECT slot, tokens, source, url, title, warc_path, warc_offset FROM documents_at_step('{name}', {step})",
+        store,
+        f"SELECT slot, tokens, source, url, title, warc_path, warc_offset FROM documents_at_step('{known.key}', {step})",
         "table",
         None,
-        empty=f"there is no finished training run {run} in this store",
+        empty=f"the run {known.key[:12]} has {known.settings.last_step:,} steps, and no step {step:,}",
     )
 
 

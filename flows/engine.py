@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from prefect import State, runtime, task
@@ -24,7 +25,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.mill import Mill
 from flows.progress import duration_text, size_text
 from flows.recipe import Recipe, load_recipe
-from tasks.process import stop_children
+from flows.server import WITH_WORKER
+from tasks.process import die_with_parent, stop_children
 from tasks.stage import Report, Stage, make_part_somewhere
 from warehouse.artifact import Manifest, complete
 
@@ -118,8 +120,16 @@ class PrefectParts:
 
 def mill_of(config: str, recipe: Recipe | None, run_id: str, fresh_crawl: bool = False) -> Mill:
     """The mill of a flow run: ``recipe`` wins over the file that ``config`` names."""
+    if os.environ.get(WITH_WORKER):
+        end_with_worker()
     chosen = recipe or load_recipe(config)
     return Mill(chosen, PrefectParts(chosen.workers), watching.report, fresh_crawl, run_id)
+
+
+@cache
+def end_with_worker() -> None:
+    """A run that a worker began is nobody's when the worker is gone: it saves and ends, and is marked Crashed."""
+    die_with_parent(last=stop_children)
 
 
 def make(mill: Mill, name: str) -> None:

@@ -14,7 +14,8 @@ from rich.table import Table
 
 from flows.mill import Mill
 from tasks.crawl.purge import purge
-from tasks.pretrain.order import StoredOrder
+from tasks.pretrain.order import DataOrder
+from tasks.pretrain.settings import PretrainSettings
 from tasks.urls import canonical_url, domain_of
 from warehouse import log
 from warehouse.artifact import Manifest, Ref, load, read_manifest, read_tables
@@ -101,7 +102,12 @@ def _effects(store: Store, doc_ids: pa.Array) -> Iterator[Effect]:
                 if len(rows):
                     tokens = pc.sum(rows["length"]).as_py() if table == "token_spans" else None
                     yield Effect(
-                        what=what, stage=stage, key=ref.key, part=part.part, documents=len(rows), tokens=tokens
+                        what=what,
+                        stage=stage,
+                        key=ref.key,
+                        part=part.part,
+                        documents=len(rows[column].unique()),
+                        tokens=tokens,
                     )
     for manifest in all_manifests(store):
         if manifest.stage == "pretrain":
@@ -115,11 +121,14 @@ def _seen(store: Store, run: Manifest, doc_ids: pa.Array) -> Iterator[Effect]:
         return
     spans = read_tables(store, tokens, "token_spans", ["doc_id", "shard", "start", "length", "split"])
     spans = spans.filter(pc.and_(pc.is_in(spans["doc_id"], value_set=doc_ids), pc.equal(spans["split"], "train")))
-    order, steps = StoredOrder(store), set()
+    settings = PretrainSettings.model_validate(run.settings)
+    order, steps, seen = DataOrder(store, tokens, settings), set[int](), list[dict[str, Any]]()
     for span in spans.to_pylist():
-        steps.update(order.steps(run.key, span["shard"], span["start"], span["length"]))
+        if at := order.steps_of(span["shard"], span["start"], span["length"], settings.last_step):
+            steps.update(at)
+            seen.append(span)
     if steps:
-        documents, total = len(set(spans["doc_id"].to_pylist())), pc.sum(spans["length"]).as_py()
+        documents, total = len({span["doc_id"] for span in seen}), sum(span["length"] for span in seen)
         yield Effect(
             what="checkpoint",
             stage="pretrain",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from dataclasses import asdict
 from enum import StrEnum
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from flows.options import DEFAULT, Config, ConfigOption, Overrides, console, recipe_of, store_of
+from flows.options import DEFAULT, LATEST, Config, ConfigOption, Overrides, RunName, console, recipe_of, store_of
 from models.planning import GPUS, plan_training
 from warehouse.errors import SettingError, nearest
+from warehouse.store import Store
 
 if TYPE_CHECKING:
     from models.architecture import Architecture
@@ -29,6 +31,7 @@ def generate(
     prompt: Annotated[str, typer.Option(help="text to continue")],
     config: Config = DEFAULT,
     overrides: Overrides = [],
+    run: RunName = LATEST,
     tokens: Annotated[int, typer.Option(help="tokens to write at most", min=1)] = 200,
     temperature: Annotated[float, typer.Option(help="0 for the likeliest text", min=0)] = 0.8,
     top_k: Annotated[int, typer.Option(help="likeliest tokens to draw from, 0 for all", min=0)] = 50,
@@ -39,14 +42,16 @@ def generate(
     ] = 0.6,
     seed: Annotated[int, typer.Option(help="the same seed writes the same text", min=0, max=LARGEST_SEED)] = 1,
 ) -> None:
-    """Continues a text with the newest model of a recipe."""
-    from flows.mill import Mill
+    """Continues a text with a trained model."""
     from flows.writing import write
     from models.generate import Sampling
+    from tasks.pretrain.runs import find_run
 
     sampling = Sampling(temperature, top_k, top_p, beams, length_penalty, seed)
     prompt = os.fsencode(prompt).decode(errors="replace")  # bytes that are no UTF-8 arrive as surrogates
-    sys.stdout.write(write(Mill(recipe_of(config, overrides)), prompt, tokens, sampling) + "\n")
+    recipe = recipe_of(config, overrides)
+    store = Store(recipe.store)
+    sys.stdout.write(write(store, find_run(store, run, recipe.name), prompt, tokens, sampling) + "\n")
 
 
 @app.command(name="export")
@@ -54,15 +59,16 @@ def export_model(
     folder: Annotated[Path, typer.Argument(help="folder to make")],
     config: ConfigOption = DEFAULT,
     overrides: Overrides = [],
+    run: RunName = LATEST,
 ) -> None:
-    """Writes the newest model of a recipe as a folder that Hugging Face transformers loads, and checks that it does."""
-    from flows.mill import Mill
-    from flows.writing import trained
+    """Writes a trained model as a folder that Hugging Face transformers loads, and checks that it does."""
     from tasks.interchange import export
+    from tasks.pretrain.runs import find_run
 
-    mill = Mill(recipe_of(config, overrides))
-    training, vocabulary = trained(mill)
-    made = export(mill.store, training, vocabulary, folder)
+    recipe = recipe_of(config, overrides)
+    store = Store(recipe.store)
+    asked = ["--config", config, *(word for one in overrides if one.startswith("store=") for word in ("--set", one))]
+    made = export(store, find_run(store, run, recipe.name), folder, shlex.join(asked))
     console.print(
         f"{folder}: a {made['class']} of {made['parameters']:,} parameters; transformers loads it, and its logits are "
         f"this model's within {made['difference']:.1e}.",
@@ -134,7 +140,6 @@ def _planned(model: str, overrides: list[str]) -> tuple[Architecture, int]:
     from models.training.masking import SPECIAL_TOKENS
     from tasks.imported import imported, imported_settings
     from warehouse.artifact import load
-    from warehouse.store import Store
 
     if model in PRESETS:
         if overrides:

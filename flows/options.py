@@ -9,6 +9,7 @@ from rich.console import Console
 
 console = Console(highlight=False)
 DEFAULT = "demo"
+LATEST = "latest"
 STOPPED = "stopped; what was committed stays, and the same command goes on from there"
 INTERRUPTED = 130  # the exit status of a command that Ctrl-C ended
 
@@ -18,6 +19,9 @@ ConfigOption = Annotated[
 ]
 Overrides = Annotated[list[str], typer.Option("--set", help="a setting, as section.key=value; may be given again")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="show Prefect's own log")]
+RunName = Annotated[
+    str, typer.Option("--run", help="training run: the beginning of its key, or latest for the one trained last")
+]
 AsOf = Annotated[str | None, typer.Option(help="show the store as the run whose id begins so left it")]
 
 

@@ -21,7 +21,7 @@ ORDER BY task, metric, value"""
 
 def connect(store: Store, as_of: str | None = None) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
     """A connection with every view and macro; see warehouse.catalog.connect."""
-    return connect_catalog(store, as_of, StoredOrder(store))
+    return connect_catalog(store, as_of, StoredOrder(store, as_of))
 
 
 def rows(store: Store, query: str, parameters: list[Any] | None = None) -> list[dict[str, Any]]:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
+import httpx
 from rich.console import Console
+from rich.markup import escape
 
-from tasks.process import end_with_this_process
+from flows.health import Api, faults, settle_dead_runs, wait_for_schedules
+from tasks.process import descendants, end_with_this_process
 from warehouse.errors import GristmillError
 
 POOLS = ("data", "gpu")
 HOST = "127.0.0.1"
 START_SECONDS = 90
-STOP_SECONDS = 15
+STOP_SECONDS = 45  # a training that is told to stop saves first
+WATCH_SECONDS = 5.0
+# Slots of concurrency limits that outlive the server's process: else a slot that was taken then is taken for ever.
+LEASES = "prefect.server.concurrency.lease_storage.filesystem"
+WITH_WORKER = "GRISTMILL_WITH_WORKER"  # in the environment of a run: it ends with the worker that began it
 
 
 def server_environment(project: Path, port: int) -> dict[str, str]:
@@ -28,6 +36,7 @@ def server_environment(project: Path, port: int) -> dict[str, str]:
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES,
     }
     return {
         **os.environ,
@@ -50,16 +59,22 @@ def start_server(environment: dict[str, str], port: int, log: Path) -> subproces
             raise GristmillError(f"port {port} is in use: end what listens there, or choose another with --port")
     with log.open("ab") as out:
         server = subprocess.Popen(
-            prefect("server", "start", "--host", HOST, "--port", str(port)), env=environment, stdout=out, stderr=out
+            prefect("server", "start", "--host", HOST, "--port", str(port)),
+            env=environment,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
         )
+    end_with_this_process(server.pid)
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
         try:
-            with urllib.request.urlopen(f"http://{HOST}:{port}/api/health", timeout=2):
+            if httpx.get(f"http://{HOST}:{port}/api/health", timeout=2, trust_env=False).is_success:
                 return server
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.3)
-    server.kill()
+        except httpx.TransportError:
+            pass
+        time.sleep(0.3)
+    stop([server])
     raise GristmillError(f"the Prefect server did not start: see {log}")
 
 
@@ -106,48 +121,102 @@ def deploy(environment: dict[str, str], project: Path) -> None:
 
 
 def start_workers(environment: dict[str, str], log: Path) -> list[subprocess.Popen[bytes]]:
-    """One process worker a pool."""
+    """One process worker a pool, each the head of a process group with all that it starts."""
     with log.open("ab") as out:
-        return [
+        workers = [
             subprocess.Popen(
                 prefect("worker", "start", "--pool", pool, "--name", f"gristmill-{pool}"),
-                env=environment,
+                env=environment | {WITH_WORKER: "1"},
                 stdout=out,
                 stderr=out,
+                start_new_session=True,
             )
             for pool in POOLS
         ]
+    for worker in workers:
+        end_with_this_process(worker.pid)
+    return workers
 
 
-def stop(processes: list[subprocess.Popen[bytes]]) -> None:
-    """Ends processes in order, workers before their server."""
-    for process in processes:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
+def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Ends processes, and all of their groups: SIGTERM first, and SIGKILL for what stays."""
+    for how, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5)):
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, how)
+        deadline = time.monotonic() + seconds
+        while any(_group_is_there(process) for process in processes) and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+
+def stop_workers(workers: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Tells what workers run to save and end, and waits for that; then ends the workers, which would not wait."""
+    told, deadline = set[int](), time.monotonic() + STOP_SECONDS
+    while running := {number for worker in workers for number in descendants(worker.pid)}:
+        late = time.monotonic() > deadline
+        for number in running if late else running - told:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL if late else signal.SIGTERM)
+        told |= running
+        time.sleep(0.1)
+    stop(workers)
+
+
+def _group_is_there(leader: subprocess.Popen[bytes]) -> bool:
+    leader.poll()  # one that has ended and was not waited for would count
+    try:
+        os.killpg(leader.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def serve_ui(project: Path, port: int, console: Console) -> None:
-    """Server, deployments and workers, until the user interrupts."""
+    """Server, deployments and workers, until the user interrupts or SIGTERM comes."""
     if not (project / "prefect.yaml").exists():
         raise GristmillError("there is no prefect.yaml here: run gristmill ui in the project's folder")
     log = project / "build" / "ui.log"
     log.parent.mkdir(exist_ok=True)
+    begin = log.stat().st_size if log.exists() else 0
     environment = server_environment(project, port)
+    signal.signal(signal.SIGTERM, _told_to_stop)
     server = start_server(environment, port, log)
-    workers: list[subprocess.Popen[bytes]] = []
+    api, workers = Api(environment["PREFECT_API_URL"]), list[subprocess.Popen[bytes]]()
     try:
+        for name in settle_dead_runs(api, POOLS):
+            console.print(
+                f"The run {name} was cut off when the server ended last: it is marked Crashed.", soft_wrap=True
+            )
         deploy(environment, project)
         workers = start_workers(environment, log)
+        wait_for_schedules(api, log, begin)
         console.print(
             f"Prefect UI: http://{HOST}:{port}   (log: {log}; end with Ctrl-C)\n"
             f"Runs from another terminal show there after: export PREFECT_API_URL=http://{HOST}:{port}/api",
             soft_wrap=True,
         )
-        server.wait()
+        _watch(server, log, begin, console)
     except KeyboardInterrupt:
         console.print("Stopping.")
     finally:
-        stop([*workers, server])
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+        stop_workers(workers)
+        stop([server])
+
+
+def _told_to_stop(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _watch(server: subprocess.Popen[bytes], log: Path, begin: int, console: Console) -> None:
+    """Until the server ends; says once what its services complain of. Raises GristmillError where it ends by itself."""
+    said: set[str] = set()
+    while server.poll() is None:
+        found, begin = faults(log, begin), log.stat().st_size
+        for fault in found:
+            if fault not in said:
+                said.add(fault)
+                console.print(f"[yellow]! the Prefect server complains: {escape(fault)}[/yellow]", soft_wrap=True)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(WATCH_SECONDS)
+    raise GristmillError(f"the Prefect server ended with status {server.returncode}: see {log}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 from pathlib import Path
 
@@ -56,9 +57,19 @@ def show(result: pa.Table, fmt: str) -> None:
     elif fmt == "json":
         import json
 
-        sys.stdout.write(json.dumps(result.to_pylist(), default=str, ensure_ascii=False, indent=1) + "\n")
+        content = [{name: _json(value) for name, value in row.items()} for row in result.to_pylist()]
+        sys.stdout.write(json.dumps(content, default=str, ensure_ascii=False, indent=1) + "\n")
     else:
         _print_table(result)
+
+
+def _json(value: object) -> object:
+    """JSON has no numbers for infinity and what is no number: they are null, as in JavaScript's own."""
+    if isinstance(value, dict):
+        return {name: _json(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_json(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _print_table(result: pa.Table) -> None:

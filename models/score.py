@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models.bert import Bert, MaskedBatch
 from models.loss import log_probabilities
-from models.transformer import Transformer, has_bf16
+from models.transformer import Transformer
 
 Tokens = npt.NDArray[np.int64]
 Nats = npt.NDArray[np.float64]
@@ -42,17 +42,19 @@ class MaskedScores(NamedTuple):
 
 
 @torch.inference_mode()
-def score_masked(model: Bert, batches: Iterable[tuple[Tensor, ...]]) -> MaskedScores:
-    """How well hidden tokens are guessed."""
+def score_masked(model: Bert, batches: Iterable[tuple[Tensor, ...]], bf16: bool = False) -> MaskedScores:
+    """How well hidden tokens are guessed; ``bf16`` as in ``Network``."""
     device = model.eval().tokens.weight.device
     columns: list[list[Tensor]] = [[], [], [], []]
     for raw in batches:
         batch = MaskedBatch(*(tensor.to(device) for tensor in raw))
-        hidden = model.hidden(batch.ids, types=batch.types)
-        logits = model.masked_logits(hidden, batch).float()
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+            hidden = model.hidden(batch.ids, types=batch.types)
+            logits = model.masked_logits(hidden, batch).float()
+            follows = model.follows(hidden).float()
         nats = -torch.log_softmax(logits, -1).gather(-1, batch.targets[..., None])[..., 0]
         right = (logits.argmax(-1) == batch.targets).float()
-        label = (model.follows(hidden).argmax(-1) == batch.not_next).float()
+        label = (follows.argmax(-1) == batch.not_next).float()
         sums = [(value * batch.weights).sum(1) for value in (nats, right, torch.ones_like(right))]
         for column, value in zip(columns, [*sums, label], strict=True):
             column.append(value.double().cpu())
@@ -63,11 +65,11 @@ class Network:
     """A decoder as a language model: long documents in windows of the context length, moved by half of it.
 
     Every token but those of the first half of a document's first window is scored with at least half a
-    context before it.
+    context before it. ``bf16`` multiplies in bfloat16: never by what the machine has, or scores would depend on it.
     """
 
-    def __init__(self, model: Transformer, batch: int = 16) -> None:
-        self.model, self.batch = model.eval(), batch
+    def __init__(self, model: Transformer, batch: int = 16, bf16: bool = False) -> None:
+        self.model, self.batch, self.bf16 = model.eval(), batch, bf16
         self.device = next(model.parameters()).device
 
     @property
@@ -97,7 +99,7 @@ class Network:
         for row, piece in enumerate(pieces):
             ids[row, : len(piece) - 1] = torch.from_numpy(piece[:-1])
             targets[row, : len(piece) - 1] = torch.from_numpy(piece[1:])
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=has_bf16(self.device)):
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             hidden = self.model.hidden(ids.to(self.device)).flatten(0, 1)
             found = log_probabilities(hidden, self.model.tokens.weight, targets.to(self.device).flatten())
         nats, chosen = (values.view(ids.shape).cpu() for values in found)

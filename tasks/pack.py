@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -26,7 +26,11 @@ class PackSettings(StageSettings):
     """How documents are divided between training and validation."""
 
     validation_share: float = Field(
-        0.01, gt=0, lt=1, description="share of the documents that is held out, by hash of doc_id"
+        0.01,
+        gt=0,
+        lt=1,
+        description="share of the documents that is held out, by hash of doc_id; of a source too small for that, the end "
+        "of each document",
     )
 
 
@@ -35,14 +39,28 @@ def is_validation(doc_id: str, share: float) -> bool:
     return int.from_bytes(hashlib.sha256(f"split:{doc_id}".encode()).digest()[:8], "big") < share * 2**64
 
 
+def end_held_out(text: str, share: float) -> int:
+    """Where the held-out end of a document begins: before the first white space of its last ``share`` of characters.
+
+    Without white space there it begins with the share itself; neither side is empty where the text has two characters.
+    """
+    first = min(max(1, int(len(text) * (1 - share))), len(text) - 1)
+    return next((place for place in range(first, len(text) - 1) if text[place].isspace()), max(0, first))
+
+
 class Pack(Stage):
-    """Token arrays of a corpus. Inputs: ``corpus``, ``tokenizer``."""
+    """Token arrays of a corpus. Inputs: ``corpus``, ``tokenizer``.
+
+    Documents are held out whole, by their hash. Of a source that is too small for that, a single book say, the end of
+    each document is: nanoGPT and others divide a text so.
+    """
 
     name = "pack"
-    version = 3
+    version = 4
     settings: PackSettings
 
     def plan(self) -> Sequence[str]:
+        _ = self._small  # asked once, here, and not by each process that makes a part
         return [part.part for part in load(self.store, self.inputs["corpus"].ref).parts]
 
     def documents_expected(self) -> int:
@@ -50,7 +68,31 @@ class Pack(Stage):
 
     def part_inputs(self, part: str) -> Sequence[str]:
         corpus = file_of(self.store, self.inputs["corpus"].ref, "corpus", part)
-        return [corpus.sha256, self.inputs["tokenizer"].identity]
+        parts = load(self.store, self.inputs["corpus"].ref).parts
+        source = next(known.statistics["source"] for known in parts if known.part == part)
+        return [corpus.sha256, self.inputs["tokenizer"].identity, "ends" if source in self._small else "documents"]
+
+    @cached_property
+    def _small(self) -> frozenset[str]:
+        """The sources of whose documents the hashes hold out none, or all; mostly the first part tells."""
+        fates: dict[str, set[bool]] = {}
+        for part in load(self.store, self.inputs["corpus"].ref).parts:
+            found = fates.setdefault(part.statistics["source"], set())
+            if len(found) < 2:
+                ids = read_tables(self.store, self.inputs["corpus"].ref, "corpus", ["id"], [part.part])["id"]
+                found |= {is_validation(doc_id, self.settings.validation_share) for doc_id in ids.to_pylist()}
+        return frozenset(source for source, found in fates.items() if len(found) < 2)
+
+    def _divided(self, document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        """(split, text) of a document: the whole of it, or its beginning and its held-out end."""
+        text = document["text"]
+        if document["source"] not in self._small:
+            yield "validation" if is_validation(document["id"], self.settings.validation_share) else "train", text
+        else:
+            place = end_held_out(text, self.settings.validation_share)
+            yield "train", text[:place] if place else text
+            if place:
+                yield "validation", text[place:]
 
     def make(self, part: str, writer: PartWriter, report: Report) -> Made:
         """Encodes the part's documents, each ended by the end-of-text token, into one array a split."""
@@ -58,37 +100,32 @@ class Pack(Stage):
         documents = read_tables(
             self.store, self.inputs["corpus"].ref, "corpus", ["id", "text", "source", "repeats"], [part]
         ).to_pylist()
-        encoded = codec.encode_all([document["text"] for document in documents])
+        pieces = [(split, document, text) for document in documents for split, text in self._divided(document)]
+        encoded = codec.encode_all([text for _, _, text in pieces])
         kind, ended = token_type(codec.size), np.array([codec.end_of_text], np.int32)
         spans: list[dict[str, Any]] = []
         statistics: dict[str, Any] = {"dtype": kind.str, "source": documents[0]["source"] if documents else ""}
         for split in SPLITS:
-            mine = [
-                (d, tokens)
-                for d, tokens in zip(documents, encoded, strict=True)
-                if is_validation(d["id"], self.settings.validation_share) == (split == "validation")
-                for _ in range(1 if split == "validation" else d["repeats"])
-            ]
-            pieces: list[npt.NDArray[Any]] = []
+            arrays: list[npt.NDArray[Any]] = []
             start = 0
-            for document, tokens in mine:
-                spans.append(
-                    {
-                        "doc_id": document["id"],
-                        "shard": f"{split}/{part}.bin",
-                        "start": start,
-                        "length": len(tokens) + 1,
-                        "split": split,
-                        "source": document["source"],
-                        "n_bytes": len(document["text"].encode()),
-                        "n_words": len(document["text"].split()),
-                    }
-                )
-                pieces += [tokens, ended]
-                start += len(tokens) + 1
-            writer.bytes(
-                f"{split}/{part}.bin", np.concatenate(pieces).astype(kind).tobytes() if pieces else b"", rows=start
-            )
+            for (where, document, text), tokens in zip(pieces, encoded, strict=True):
+                for _ in range(0 if where != split else document["repeats"] if split == "train" else 1):
+                    spans.append(
+                        {
+                            "doc_id": document["id"],
+                            "shard": f"{split}/{part}.bin",
+                            "start": start,
+                            "length": len(tokens) + 1,
+                            "split": split,
+                            "source": document["source"],
+                            "n_bytes": len(text.encode()),
+                            "n_words": len(text.split()),
+                        }
+                    )
+                    arrays += [tokens, ended]
+                    start += len(tokens) + 1
+            content = np.concatenate(arrays).astype(kind).tobytes() if arrays else b""
+            writer.bytes(f"{split}/{part}.bin", content, rows=start)
             statistics[f"{split}_tokens"] = start
         writer.table("token_spans", pa.Table.from_pylist(spans, schema=schemas.TOKEN_SPANS))
         return Made(counts=Counts(documents_in=len(documents), kept=len(documents)), statistics=statistics)

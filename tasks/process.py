@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -25,17 +26,21 @@ STOP_SECONDS = 30  # that a child has to save what it has
 PARENT_VARIABLE = "GRISTMILL_PARENT"
 
 
-def die_with_parent(parent: int | None = None) -> None:
+def die_with_parent(parent: int | None = None, last: Callable[[], None] = lambda: None) -> None:
     """Ends this process soon after its parent is gone: a killed run leaves no worker behind.
 
-    ``parent`` is the process that started this one, where it could be gone before this line is reached.
+    ``parent`` is the process that started this one, where it could be gone before this line is reached; ``last`` is
+    what is still to be done then.
     """
     parent = parent or os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(WATCH_SECONDS)
-        os._exit(1)
+        try:
+            last()
+        finally:
+            os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="parent-watch").start()
 
@@ -121,11 +126,44 @@ def end_with_this_process(pid: int) -> None:
     )
 
 
+def descendants(process: int) -> set[int]:
+    """The processes that a process started, and theirs, but those that have ended."""
+    if Path("/proc/self/stat").exists():
+        found = (_proc_row(path) for path in Path("/proc").glob("[0-9]*"))
+    else:  # macOS
+        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,stat="], capture_output=True, text=True, check=True)  # noqa: S607
+        found = ((int(pid), int(parent), state[0]) for pid, parent, state in map(str.split, listed.stdout.splitlines()))
+    children: dict[int, list[int]] = {}
+    for pid, parent, state in found:
+        if state != "Z":
+            children.setdefault(parent, []).append(pid)
+    out, waiting = set[int](), [process]
+    while waiting:
+        below = children.get(waiting.pop(), [])
+        out.update(below)
+        waiting += below
+    return out
+
+
+def _proc_row(path: Path) -> tuple[int, int, str]:
+    """(process, its parent, its state) from Linux's /proc; what is gone meanwhile has ended."""
+    try:
+        state, parent = (path / "stat").read_text().rpartition(")")[2].split()[:2]
+    except OSError:
+        return int(path.name), -1, "Z"
+    return int(path.name), int(parent), state
+
+
 _children: set[subprocess.Popen[str]] = set()
 
 
 def stop_children() -> None:
-    """Tells every child of ``events`` to save what it has and end, and waits until they have."""
+    """Tells every child of ``events`` to save what it has and end, and waits until they have.
+
+    A second SIGTERM, as a supervisor passes on, does not cut that short.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     children = list(_children)
     for child in children:
         child.terminate()

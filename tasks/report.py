@@ -24,6 +24,15 @@ HISTOGRAMS = (
 NAMES = {"baseline-unigram": "unigram", "baseline-bigram": "bigram", "baseline-5-gram": "interpolated 5-gram"}
 
 
+FUNNEL_STAGES = ("crawl", "extract", "select")
+MOST_SOURCES_DRAWN = 12
+# What each source gave: the pages that its crawl knows, or the rows, records or files that it holds.
+GIVEN = """
+    SELECT subject, sum(documents_in)::BIGINT AS documents_in FROM artifacts
+    WHERE stage = 'crawl' OR stage = 'extract' AND subject NOT IN (SELECT subject FROM artifacts WHERE stage = 'crawl')
+    GROUP BY subject"""
+
+
 class _Page:
     """Queries and pictures over one connection."""
 
@@ -40,7 +49,7 @@ class _Page:
     def cards(self) -> list[tuple[str, str]]:
         tokens = self.one("SELECT coalesce(sum(length), 0)::BIGINT FROM token_spans")
         return [
-            (_count(self.one("SELECT count(*) FROM pages")), "pages fetched"),
+            (_count(self.one(f"SELECT coalesce(sum(documents_in), 0)::BIGINT FROM ({GIVEN})")), "pages or texts given"),
             (_count(self.one("SELECT count(*) FROM documents")), "documents extracted"),
             (_count(self.one("SELECT count(*) FROM corpus")), "documents in the corpus"),
             (_count(tokens), "tokens"),
@@ -120,23 +129,37 @@ class _Page:
         return charts.curves(lines, levels, "step", "nats a token")
 
     def funnel(self) -> str:
-        steps = self.rows(
-            "SELECT stage, rule, sum(documents_in)::BIGINT AS before, sum(documents_out)::BIGINT AS after "
-            "FROM funnel WHERE documents_in <> documents_out GROUP BY ALL"
+        """Bars from what each source gave, through every rule that took something, to the corpus."""
+        given = self.rows(f"SELECT subject AS source, documents_in AS n FROM ({GIVEN}) ORDER BY source")
+        bars = [(f"{row['source']} gave", row["n"], 0) for row in given] if len(given) <= MOST_SOURCES_DRAWN else []
+        left = sum(row["n"] for row in given)
+        if len(given) != 1:
+            bars.append(("all sources gave", left, 0))
+        for stage in FUNNEL_STAGES:
+            for row in self.rows(
+                "SELECT rule, sum(documents_in - documents_out)::BIGINT AS taken FROM (SELECT *, row_number() OVER () AS place FROM funnel) "
+                f"WHERE stage = '{stage}' GROUP BY rule HAVING taken > 0 ORDER BY min(place)"
+            ):
+                left -= row["taken"]
+                bars.append((f"{stage}: {row['rule']}", left, row["taken"]))
+        texts = [f"{value:,}" + (f"  (−{taken:,})" if taken else "") for _, value, taken in bars]
+        return charts.bars([label for label, *_ in bars], [value for _, value, _ in bars], "documents", texts)
+
+    def decontamination(self) -> str:
+        """What was done about text of evaluation sets, in a sentence."""
+        found = self.rows(
+            "SELECT settings->>'words' AS words, json_keys(settings->'sets') AS sets FROM artifacts WHERE stage = 'decontaminate'"
         )
-        order = {
-            rule: i for i, rule in enumerate(dict.fromkeys(row["rule"] for row in self.rows("SELECT rule FROM funnel")))
-        }
-        left = self.one("SELECT count(*) FROM pages")
-        labels, values = ["fetched"], [left]
-        for row in sorted(
-            steps, key=lambda row: (("crawl", "extract", "select").index(row["stage"]), order[row["rule"]])
-        ):
-            left -= row["before"] - row["after"]
-            labels.append(f"{row['stage']}: {row['rule']}")
-            values.append(left)
-        texts = [f"{value:,}" + (f"  (−{values[i - 1] - value:,})" if i else "") for i, value in enumerate(values)]
-        return charts.bars(labels, values, "documents", texts)
+        if not found:
+            return "No evaluation sets were given, so nothing was decontaminated."
+        (taken,) = self.rows(
+            "SELECT count(DISTINCT c.doc_id) AS touched, count(DISTINCT c.doc_id) FILTER (d.rule = 'contaminated') AS gone "
+            "FROM contamination c JOIN decisions d USING (doc_id) WHERE d.stage = 'select'"
+        )
+        return (
+            f"The corpus was decontaminated against {', '.join(found[0]['sets'])} by n-grams of {found[0]['words']} words: "
+            f"{taken['touched']:,} documents held text of them, which was taken out; of {taken['gone']:,} nothing was left."
+        )
 
     def mixture(self) -> tuple[list[dict[str, Any]], str]:
         found = self.rows("FROM mixture")
@@ -232,7 +255,8 @@ def render(connection: duckdb.DuckDBPyConnection, name: str) -> str:
         cost=page.cost(),
         protocol="Each held-out document is scored alone, the end-of-text token before it; the network sees it in windows of its context length, "
         "moved by half of it. The baselines are counted on all training tokens, once each. Perplexity a word divides by white-space "
-        "separated words. The cloze asks for the last word of a passage, which occurred earlier in it. Nothing was decontaminated.",
+        "separated words; where words are long it may have no floating-point number, and is ∞. The cloze asks for the last word of a "
+        f"passage, which occurred earlier in it. {page.decontamination()}",
     )
 
 
@@ -243,4 +267,6 @@ def _count(number: int) -> str:
 def _figure(value: float) -> str:
     if math.isnan(value):
         return "–"
+    if math.isinf(value):
+        return "∞"
     return f"{value:,.3f}" if abs(value) < 100 else f"{value:,.0f}" if abs(value) < 1e6 else f"{value:.2e}"

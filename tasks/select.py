@@ -39,7 +39,7 @@ class Select(Stage):
     """
 
     name = "select"
-    version = 4
+    version = 5
     settings: SelectSettings
 
     @cached_property
@@ -92,7 +92,7 @@ class Select(Stage):
         corpus = self._corpus(documents.filter(here), signals.filter(here), published, source, elected)
         writer.table("corpus", corpus)
         counts = Counts(documents_in=len(documents), kept=int(kept.sum()), removed=int((~kept).sum()))
-        return Made(counts=counts, statistics={"funnel": funnel, "bytes_in": int(sizes.sum())})
+        return Made(counts=counts, statistics={"source": source, "funnel": funnel, "bytes_in": int(sizes.sum())})
 
     def _decisions(
         self,

@@ -152,7 +152,7 @@ def test_unknown_page_and_step(finished: Run) -> None:
     refused(finished.here("why", "http://127.0.0.1:1/nothing", "--config", "demo-tiny"), "it was not crawled")
     refused(
         finished.here("lineage", "--run", "zzz", "--step", "1", "--config", "demo-tiny"),
-        "no finished training run zzz",
+        "no training run zzz",
     )
 
 

@@ -129,7 +129,8 @@ def test_two_ranks_see_the_batch_of_one(finished: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_two_ranks_train_to_nearly_the_weights_of_one(finished: Run, tmp_path: Path, parallel: str) -> None:
-    uneven = {"steps": 10, "batch": 5, "micro_batch": 2}  # the second rank has fewer sequences, and fewer passes
+    # The second rank has fewer sequences, and fewer passes. What is compared is whose gradients are summed: in float32.
+    uneven = {"steps": 10, "batch": 5, "micro_batch": 2, "precision": "fp32"}
     one = train(job_of(finished, tmp_path / "1", **uneven))
     two = train(job_of(finished, tmp_path / "2", ranks=2, parallel=parallel, **uneven))
     assert one.keys() == two.keys()
@@ -141,7 +142,11 @@ def test_two_ranks_train_to_nearly_the_weights_of_one(finished: Run, tmp_path: P
 def test_state_of_two_slicing_ranks_goes_on_in_one(
     finished: Run, tmp_path: Path, undisturbed: dict[str, torch.Tensor]
 ) -> None:
-    settings = {"parallel": "fsdp", "decay_tokens": 60 * 4 * 64}  # the schedule of 60 steps, wherever it stops
+    settings = {
+        "parallel": "fsdp",
+        "decay_tokens": 60 * 4 * 64,
+        "precision": "fp32",
+    }  # the schedule of 60 steps, wherever it stops
     started = job_of(finished, tmp_path / "two", steps=30, ranks=2, **settings)
     train(started)
     alone = job_of(finished, tmp_path / "one", steps=60, **settings)

@@ -32,15 +32,19 @@ JOINED_VIEWS: dict[str, str] = {
                p.first.warc_path AS warc_path, p.first.warc_offset AS warc_offset, d.digest
         FROM stored.documents d
         LEFT JOIN stored.signals s USING (doc_id)
-        LEFT JOIN (SELECT digest, final_url,
-                          arg_min({crawl: crawl, fetched_at: fetched_at, warc_path: warc_path, warc_offset: warc_offset}, (fetched_at, url)) AS first
-                   FROM history.pages WHERE record = 'response' AND error IS NULL AND status = 200 GROUP BY digest, final_url) p
-               ON p.digest = d.digest AND p.final_url = d.url""",
+        LEFT JOIN stored.archived p ON p.digest = d.digest AND p.final_url = d.url""",
     "corpus": """
         SELECT c.* REPLACE (coalesce(t.length, c.token_count) AS token_count)
         FROM stored.corpus c
-        LEFT JOIN (SELECT doc_id, any_value(length) AS length FROM main.token_spans GROUP BY doc_id) t ON t.doc_id = c.id""",
+        LEFT JOIN (SELECT doc_id, sum(length)::BIGINT AS length
+                   FROM (SELECT doc_id, split, any_value(length) AS length FROM main.token_spans GROUP BY ALL) GROUP BY doc_id) t
+               ON t.doc_id = c.id""",
 }
+# Where the body of a page was archived first.
+ARCHIVED = """
+    SELECT digest, final_url,
+           arg_min({crawl: crawl, fetched_at: fetched_at, warc_path: warc_path, warc_offset: warc_offset}, (fetched_at, url)) AS first
+    FROM history.pages WHERE record = 'response' AND error IS NULL AND status = 200 GROUP BY digest, final_url"""
 # What each source gives to the training: its tokens, its share of what is drawn, and how often that goes through it.
 MIXTURE = """
     SELECT s.source, count(DISTINCT s.doc_id) AS documents, sum(s.length)::BIGINT AS tokens, c.weight,
@@ -56,11 +60,11 @@ SIGNALS_EMPTY = pa.schema([("doc_id", pa.string()), ("language", pa.string()), (
 class TrainingOrder(Protocol):
     """What the catalog asks about the order of training data, a pure function kept above the warehouse."""
 
-    def windows(self, run: str, step: int) -> list[dict[str, Any]]:
-        """The pieces of token shards in a step's batch: slot, source, shard, start, length."""
+    def documents(self, name: str, step: int) -> list[dict[str, Any]]:
+        """The stretches of documents in a step's batch: run, slot, doc_id, source, shard, start, length."""
 
-    def steps(self, run: str, shard: str, start: int, length: int) -> list[int]:
-        """The steps of a run that saw any token of a span."""
+    def steps(self, name: str, doc_id: str) -> list[dict[str, Any]]:
+        """The steps of a run that saw any token of a document: shard, start, length of it, and step."""
 
 
 @contextmanager
@@ -106,12 +110,12 @@ def _create_views(connection: duckdb.DuckDBPyConnection, store: Store, as_of: st
         found = _with_earlier_crawls(shown, everything) if name == "pages" else shown
         _create_view(connection, f"{place}.{name}", _files(store, found, name), schema)
         _create_view(connection, f"history.{name}", _files(store, everything, name), schema, with_key=True)
-    metrics = [
-        store.address(f"{log.METRICS}/{run}/{chunk}")
-        for run in store.names(log.METRICS)
-        for chunk in store.names(f"{log.METRICS}/{run}")
-    ]
-    _create_view(connection, "main.metrics", metrics, schemas.METRICS)
+    closed, growing = log.metrics(store)
+    _create_view(connection, "stored.metrics", [store.address(path) for path in closed], schemas.METRICS)
+    connection.register("_incoming", growing)
+    connection.execute("CREATE TABLE stored.growing_metrics AS FROM _incoming")
+    connection.unregister("_incoming")
+    connection.execute("CREATE VIEW main.metrics AS FROM stored.metrics UNION ALL BY NAME FROM stored.growing_metrics")
     for place, manifests in (("main", shown), ("history", everything)):
         _register(
             connection, f"{place}.artifacts", [_artifact_row(manifest) for manifest in manifests], schemas.ARTIFACTS
@@ -127,6 +131,7 @@ def _create_views(connection: duckdb.DuckDBPyConnection, store: Store, as_of: st
     _register(connection, "main.runs", run_rows, schemas.RUNS)
     _create_work(connection, store)
     _create_removals(connection, store)
+    connection.execute(f"CREATE VIEW stored.archived AS {ARCHIVED}")
     for name in ("signals", "documents", "corpus"):
         connection.execute(f"CREATE VIEW main.{name} AS {JOINED_VIEWS[name]}")
     connection.execute(f"CREATE VIEW main.mixture AS {MIXTURE}")
@@ -220,10 +225,11 @@ def _create_removals(connection: duckdb.DuckDBPyConnection, store: Store) -> Non
 
 def _create_macros(connection: duckdb.DuckDBPyConnection, order: TrainingOrder | None) -> None:
     if order is not None:
-        window = "STRUCT(slot BIGINT, source VARCHAR, shard VARCHAR, start BIGINT, length BIGINT)[]"
-        connection.create_function("training_windows", order.windows, ["VARCHAR", "BIGINT"], window)
+        span = "shard VARCHAR, start BIGINT, length BIGINT"
+        documents = f"STRUCT(run VARCHAR, slot BIGINT, doc_id VARCHAR, source VARCHAR, {span})[]"
+        connection.create_function("training_documents", order.documents, ["VARCHAR", "BIGINT"], documents)
         connection.create_function(
-            "training_steps", order.steps, ["VARCHAR", "VARCHAR", "BIGINT", "BIGINT"], "BIGINT[]"
+            "training_steps", order.steps, ["VARCHAR", "VARCHAR"], f"STRUCT({span}, step BIGINT)[]"
         )
     for macro in MACROS:
         if order is not None or not macro.needs_order:

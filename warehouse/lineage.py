@@ -13,20 +13,18 @@ class Macro:
     needs_order: bool = False
 
 
-_RUN = "(SELECT max(key) FROM artifacts WHERE stage = 'pretrain' AND (run = 'latest' OR key LIKE run || '%'))"
-
+# The documents of a run that is not the newest may stand in no view any more: they are looked up among all that were made.
 DOCUMENTS_AT_STEP = Macro(
     needs_order=True,
-    sql=f"""
+    sql="""
 CREATE MACRO documents_at_step(run, step) AS TABLE
-SELECT w.slot, s.doc_id, d.url, d.title, w.source, w.shard,
-       greatest(w.start, s.start) AS start,
-       least(w.start + w.length, s.start + s.length) - greatest(w.start, s.start) AS tokens,
-       d.warc_path, d.warc_offset
-FROM (SELECT unnest(training_windows({_RUN}, step), recursive := true)) w
-JOIN token_spans s ON s.shard = w.shard AND s.start < w.start + w.length AND w.start < s.start + s.length
-LEFT JOIN documents d USING (doc_id)
-ORDER BY w.slot, s.shard, s.start
+WITH w AS (SELECT unnest(training_documents(run, step), recursive := true)),
+     d AS (SELECT doc_id, any_value(url) AS url, any_value(title) AS title, any_value(digest) AS digest
+           FROM history.documents WHERE doc_id IN (SELECT doc_id FROM w) GROUP BY doc_id)
+SELECT w.slot, w.doc_id, d.url, d.title, w.source, w.shard, w.start, w.length AS tokens,
+       p.first.warc_path AS warc_path, p.first.warc_offset AS warc_offset
+FROM w LEFT JOIN d USING (doc_id) LEFT JOIN stored.archived p ON p.digest = d.digest AND p.final_url = d.url
+ORDER BY w.slot, w.shard, w.start
 """,
 )
 
@@ -35,12 +33,9 @@ STEPS_OF = Macro(
     needs_order=True,
     sql="""
 CREATE MACRO steps_of(page_url) AS TABLE
-SELECT a.key AS run, s.doc_id, s.shard, s.start, s.length,
-       unnest(training_steps(a.key, s.shard, s.start, s.length)) AS step
-FROM token_spans s
-JOIN documents d ON d.doc_id = s.doc_id AND d.url = page_url
-CROSS JOIN (SELECT key FROM artifacts WHERE stage = 'pretrain') a
-WHERE s.split = 'train'
+FROM (SELECT a.key AS run, s.doc_id, unnest(training_steps(a.key, s.doc_id), recursive := true)
+      FROM (SELECT DISTINCT doc_id FROM history.documents WHERE url = page_url) s
+      CROSS JOIN (SELECT key FROM artifacts WHERE stage = 'pretrain') a)
 ORDER BY run, step
 """,
 )

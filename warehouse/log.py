@@ -10,12 +10,19 @@ import json
 import uuid
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
+from warehouse import schemas
 from warehouse.artifact import Ref
+from warehouse.errors import StoreError
 from warehouse.store import Store
 
 RUNS, WORK, METRICS = "log/runs", "log/work", "log/metrics"
+METRIC_ROWS_A_CHUNK = 2000
+OPEN = ".open"  # in the name of a file of metrics that still grows
+READ_TRIES = 20
 
 
 class RunRecord(BaseModel):
@@ -100,3 +107,40 @@ def note_work(
         "reused": reused,
     }
     store.write_bytes(f"{WORK}/{started_at:%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}.json", json.dumps(row).encode())
+
+
+class MetricsChunk:
+    """Metrics that grow while a run trains: a small file that is replaced as rows come, closed under another name when full.
+
+    A file that is replaced must be read whole or not at all (``metrics``); the closed ones never change.
+    """
+
+    def __init__(self, store: Store, run: str) -> None:
+        self._store, self._folder = store, f"{METRICS}/{run}"
+        self._started = f"{now():%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}"
+        self._number, self._rows = 0, list[dict[str, Any]]()
+
+    def add(self, rows: list[dict[str, Any]]) -> None:
+        """Makes rows visible to queries."""
+        self._rows += rows
+        full = len(self._rows) >= METRIC_ROWS_A_CHUNK
+        name = f"{self._folder}/{self._started}-{self._number:06d}"
+        with self._store.writing(f"{name}{'' if full else OPEN}.parquet") as path:
+            pq.write_table(pa.Table.from_pylist(self._rows, schema=schemas.METRICS), path)
+        if full:  # a reader that finds both takes the closed one
+            self._store.delete(f"{name}{OPEN}.parquet")
+            self._number, self._rows = self._number + 1, []
+
+
+def metrics(store: Store) -> tuple[list[str], pa.Table]:
+    """The closed files of all runs' metrics, for a query to read, and the rows of those that still grow."""
+    for _ in range(READ_TRIES):
+        names = {f"{METRICS}/{run}/{name}" for run in store.names(METRICS) for name in store.names(f"{METRICS}/{run}")}
+        closed = sorted(name for name in names if f"{OPEN}." not in name)
+        growing = sorted(names - set(closed) - {name.replace(".parquet", f"{OPEN}.parquet") for name in closed})
+        try:
+            tables = [pq.read_table(pa.BufferReader(store.read_bytes(name))) for name in growing]
+        except FileNotFoundError:  # closed since it was listed
+            continue
+        return closed, pa.concat_tables([schemas.METRICS.empty_table(), *tables])
+    raise StoreError(f"the metrics of the store {store.url} change faster than they can be read: ask again")

@@ -23,7 +23,6 @@ from tasks.stage import Input
 from tasks.tokenizer import Codec
 from warehouse import schemas
 from warehouse.artifact import PartWriter, load, read_tables, verified_path
-from warehouse.errors import GristmillError
 from warehouse.store import Store
 
 
@@ -46,7 +45,7 @@ class Scoring:
         model: LanguageModel
         if part == MODEL_PART:
             network = load_model(self.store, run, self.inputs["tokenizer"].ref)
-            model, name, step = Network(network), run.key, load(self.store, run).statistic("steps")
+            model, name, step = Network(network, bf16=self._bf16), run.key, load(self.store, run).statistic("steps")
             samples = [
                 {"run": run.key, "step": step, "prompt": prompt, "text": self._sample(network, prompt)}
                 for prompt in self.settings.prompts
@@ -67,11 +66,19 @@ class Scoring:
         if part == MODEL_PART:
             network = load_model(self.store, run, self.inputs["tokenizer"].ref)
             assert isinstance(network, Bert)
-            name, step, scores = run.key, load(self.store, run).statistic("steps"), score_masked(network, batches)
+            name, step, scores = (
+                run.key,
+                load(self.store, run).statistic("steps"),
+                score_masked(network, batches, self._bf16),
+            )
         else:
             name, step, scores = part, None, unigram_on_hidden(self._training_tokens(), self._codec.size, batches)
         figures = hidden_tokens(scores, with_label=part == MODEL_PART)
         writer.table("evaluations", pa.Table.from_pylist(rows(name, step, figures), schema=schemas.EVALUATIONS))
+
+    @property
+    def _bf16(self) -> bool:
+        return self.settings.precision == "bf16"
 
     @cached_property
     def _codec(self) -> Codec:
@@ -85,13 +92,15 @@ class Scoring:
             (span for span in spans if span["split"] == "validation" and span["source"] in trained),
             key=lambda span: str(span["doc_id"]),
         )[: self.settings.max_documents]
-        if len(picked) < 2:
-            raise GristmillError(
-                "fewer than two documents are held out: raise pack.validation_share, or give the corpus more documents"
-            )
         texts = self._texts({span["doc_id"] for span in picked})
         return [
-            HeldOut(span["source"], texts[span["doc_id"]], self._span_tokens(span), span["n_words"], span["n_bytes"])
+            HeldOut(
+                span["source"],
+                _end(texts[span["doc_id"]], span["n_bytes"]),
+                self._span_tokens(span),
+                span["n_words"],
+                span["n_bytes"],
+            )
             for span in picked
         ]
 
@@ -143,3 +152,8 @@ class Scoring:
         sampling = Sampling(s.temperature, s.top_k, s.top_p, seed=s.seed)
         made = generate(network, tokens, s.sample_tokens, sampling, stop=codec.end_of_text)
         return codec.decode(made)
+
+
+def _end(text: str, size: int) -> str:
+    """The last bytes of a text: of a document that is held out whole, all of it."""
+    return text.encode()[-size:].decode()

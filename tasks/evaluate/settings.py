@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from tasks.stage import StageSettings
@@ -16,6 +18,10 @@ class EvaluateSettings(StageSettings):
 
     max_documents: int = Field(400, ge=2, description="held-out documents to score at most")
     max_clozes: int = Field(400, ge=2, description="last-word passages at most, one a document")
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32",
+        description="arithmetic of matrix products, the same on every machine; bf16 is faster where there is hardware",
+    )
     prompts: tuple[str, ...] = Field(
         ("The ", "KING.\n"), description="beginnings that the model continues in the report"
     )

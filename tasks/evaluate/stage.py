@@ -15,7 +15,7 @@ class Evaluate(Stage):
     """Scores of one run. Inputs: ``corpus``, ``tokenizer``, ``tokens``, ``checkpoint``."""
 
     name = "evaluate"
-    version = 2
+    version = 3
     settings: EvaluateSettings
 
     def plan(self) -> Sequence[str]:

@@ -56,11 +56,9 @@ def language_modelling(documents: list[HeldOut], scored: list[Scored]) -> list[F
         tokens = np.array([len(scored[i].greedy) for i in picked], dtype=np.float64)
         words = np.array([documents[i].n_words for i in picked], dtype=np.float64)
         size = np.array([documents[i].n_bytes for i in picked], dtype=np.float64)
-        for metric, over, of in (("perplexity a token", tokens, math.exp), ("perplexity a word", words, math.exp)):
+        for metric, over in (("perplexity a token", tokens), ("perplexity a word", words)):
             rate, error = ratio(nats, over)
-            out.append(
-                Figure(task, metric, of(rate), of(rate) * error, len(picked))
-            )  # delta method: d exp(x) = exp(x) dx
+            out.append(Figure(task, metric, *exponential(rate, error), len(picked)))
         rate, error = ratio(nats, size)
         out.append(Figure(task, "bits a byte", rate / math.log(2), error / math.log(2), len(picked)))
         out.append(Figure(task, "next-token accuracy", *ratio(hits, tokens), len(picked)))
@@ -75,6 +73,18 @@ def ratio(numerator: npt.NDArray[np.float64], denominator: npt.NDArray[np.float6
         return value, math.nan
     residual = float(((numerator - value * denominator) ** 2).sum())
     return value, math.sqrt(n / (n - 1) * residual) / float(denominator.sum())
+
+
+def exponential(nats: float, error: float) -> tuple[float, float]:
+    """exp(nats) and its standard error by the delta method, d exp(x) = exp(x) dx.
+
+    Where words are long (Chinese, DNA) a perplexity may have no float: it is infinite then, and has no standard error.
+    """
+    try:
+        value = math.exp(nats)
+    except OverflowError:
+        return math.inf, math.nan
+    return value, value * error
 
 
 class Cloze(NamedTuple):
@@ -128,10 +138,9 @@ def last_word(clozes: list[Cloze], model: LanguageModel) -> list[Figure]:
         [-one.log_probability[-cloze.answer_tokens :].sum() for one, cloze in zip(scored, clozes, strict=True)]
     )
     n = len(clozes)
-    perplexity = math.exp(nats.mean())
     return [
         Figure("last-word cloze", "accuracy", float(right.mean()), _mean_error(right), n),
-        Figure("last-word cloze", "perplexity", perplexity, perplexity * _mean_error(nats), n),
+        Figure("last-word cloze", "perplexity", *exponential(float(nats.mean()), _mean_error(nats)), n),
     ]
 
 
@@ -145,7 +154,7 @@ def hidden_tokens(scores: MaskedScores, with_label: bool = True) -> list[Figure]
     )
     return [
         Figure(task, "accuracy", accuracy, accuracy_error, n),
-        Figure(task, "perplexity a token", math.exp(nats), math.exp(nats) * error, n),
+        Figure(task, "perplexity a token", *exponential(nats, error), n),
         Figure(task, "bits a hidden token", nats / math.log(2), error / math.log(2), n),
         *([label] if with_label else []),
     ]

@@ -15,7 +15,7 @@ from models.training.masking import Vocabulary, masked_sequence
 from models.training.order import Window
 from tasks.pack import TokenStream
 from tasks.pretrain.order import DataOrder
-from tasks.pretrain.settings import PretrainSettings
+from tasks.pretrain.settings import SHORTEST_HELD_OUT, PretrainSettings
 from tasks.tokenizer import Codec
 from warehouse.artifact import Ref
 from warehouse.store import Store
@@ -93,6 +93,9 @@ class TrainingData(DataOrder):
             available = (stream.length - self.order.beyond) // length
             count = min(available, max(1, round(self._settings.validation_sequences * weight / total)))
             rows += [stream.read(i * available // count * length, self.order.window_tokens) for i in range(count)]
+        if not rows:  # nothing held out is as long as the context: the longest of it, in a window of its own length
+            longest = max(self.validation.values(), key=lambda stream: stream.length)
+            rows = [longest.read(0, longest.length)] if longest.length >= SHORTEST_HELD_OUT else []
         size = self._settings.micro_batch
         parts = [slice(first, first + size) for first in range(0, len(rows), size)]
         if self._vocabulary is None:

@@ -13,10 +13,7 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file
 
@@ -32,12 +29,11 @@ from tasks.pretrain.data import TrainingData, masking_vocabulary
 from tasks.pretrain.job import Job
 from tasks.process import die_with_parent, emit
 from tasks.tokenizer import Codec
-from warehouse import log, schemas
+from warehouse import log
 from warehouse.errors import GristmillError
 from warehouse.store import Store
 
 NAMED_DOCUMENTS = 20  # of a bad step's batch, in a sentence
-METRIC_ROWS_A_CHUNK = 2000
 
 
 def plan_of(job: Job, bf16: bool) -> Plan:
@@ -82,37 +78,25 @@ def network_of(job: Job) -> Transformer:
 
 
 class Metrics:
-    """Rows of the metrics table: one Parquet file a process start, rewritten whole, so a query sees it at any time."""
+    """Rows of the metrics table, in files of their own for each start of the process; a query sees them at any time."""
 
     def __init__(self, job: Job) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._store, self._run, self._steps = Store(job.store), job.run.key, job.settings.last_step
-        self._rows: list[dict[str, Any]] = []
-        self._started = f"{log.now():%Y%m%dT%H%M%S.%f}"
-        board = self._store.scratch("tensorboard", job.run.key[:12])
-        self._board = SummaryWriter(str(board))
+        self._run, self._steps = job.run.key, job.settings.last_step
+        self._chunk = log.MetricsChunk(Store(job.store), job.run.key)
+        self._board = SummaryWriter(str(Store(job.store).scratch("tensorboard", job.run.key[:12])))
 
     def add(self, step: int, values: dict[str, float]) -> None:
         """Keeps, publishes and prints the figures of a step."""
         at = log.now()
-        self._rows += [
-            {"run": self._run, "step": step, "name": name, "value": value, "at": at} for name, value in values.items()
-        ]
+        self._chunk.add(
+            [{"run": self._run, "step": step, "name": name, "value": value, "at": at} for name, value in values.items()]
+        )
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
-        emit(step=step, steps=self._steps, **values)
-
-    def flush(self) -> None:
-        """Makes what was added visible to queries."""
-        if not self._rows:
-            return
-        first = self._rows[0]["step"]
-        with self._store.writing(f"{log.METRICS}/{self._run}/{self._started}-{first:08d}.parquet") as path:
-            pq.write_table(pa.Table.from_pylist(self._rows, schema=schemas.METRICS), path)
         self._board.flush()
-        if len(self._rows) > METRIC_ROWS_A_CHUNK:
-            self._rows = []
+        emit(step=step, steps=self._steps, **values)
 
 
 class Watch:
@@ -129,7 +113,6 @@ class Watch:
         """See Watcher."""
         if self._metrics is not None:
             self._metrics.add(step, figures)
-            self._metrics.flush()
 
     def bad_step(self, bad: BadStep) -> None:
         """See Watcher."""
@@ -150,10 +133,6 @@ def run(job: Job) -> None:
         codec = Codec.load(Store(job.store), job.tokenizer)
         vocabulary = masking_vocabulary(codec, job.settings.whole_words)
     data = TrainingData(Store(job.store), job.tokens, job.settings, parallel.rank, parallel.world, vocabulary)
-    if not data.held_out():
-        raise GristmillError(
-            "no held-out text is as long as the model's context: raise pack.validation_share, or lower model.context"
-        )
     watch = Watch(job, data, parallel.rank)
     try:
         finished = Training(network_of(job), plan_of(job, bf16), data, job.folder, watch, parallel, device).run()

@@ -12,6 +12,7 @@ from models.bert import build
 from models.training import checkpoint
 from models.transformer import Transformer
 from tasks.pretrain.job import CONFIG, OPTIMIZER, WEIGHTS, Job, weights_path
+from tasks.pretrain.runs import KnownRun
 from warehouse.artifact import PartWriter, Ref, load, verified_path
 from warehouse.errors import GristmillError
 from warehouse.store import Store
@@ -52,6 +53,22 @@ def _publish_tensors(path: Path, prefix: str, writer: PartWriter, name: str) -> 
     save_file({key.removeprefix(prefix): value for key, value in sorted(tensors.items())}, local)
     writer.file(name, local)
     local.unlink(missing_ok=True)
+
+
+def load_run(store: Store, run: KnownRun) -> tuple[Transformer, int]:
+    """A run's network and the step that it is of: its last, or of a run under way that of its newest checkpoint.
+
+    Raises GristmillError where there is none yet.
+    """
+    if run.job is None:
+        return load_model(store, run.ref), int(load(store, run.ref).statistic("steps"))
+    path = checkpoint.newest(run.job.folder, run.key)
+    if path is None:
+        raise GristmillError(f"the run {run.key[:12]} has saved no checkpoint yet: wait for one, or name another run")
+    model = build(run.settings.model.architecture(run.job.vocabulary))
+    tensors = {name: value for name, value in load_file(path).items() if name.startswith("model.")}
+    model.load_state_dict({name.removeprefix("model."): value for name, value in tensors.items()})
+    return model.eval(), checkpoint.step_of(path)
 
 
 def load_model(store: Store, run: Ref, tokenizer: Ref | None = None) -> Transformer:

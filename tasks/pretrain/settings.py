@@ -16,6 +16,7 @@ from warehouse.errors import nearest
 
 DEFAULTS = Shape()
 SHORTEST_CONTEXT = 8
+SHORTEST_HELD_OUT = 8  # tokens that a network can be validated on: of a shorter text BERT's two segments are nothing
 DEEPEST = 48  # beyond some billions of parameters Kaplan's formula has no learning rate left
 # The settings of training that a preset or a depth sets.
 TRAINED_AS = {"steps"} | {name for preset in PRESETS.values() for name in preset.training}

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from models.training.masking import SPECIAL_TOKENS
-from tasks.pack import sources_of
+from tasks.pack import TokenStream, sources_of
 from tasks.pretrain.job import Job, weights_path
-from tasks.pretrain.settings import PretrainSettings
+from tasks.pretrain.settings import SHORTEST_HELD_OUT, PretrainSettings
 from tasks.process import events
 from tasks.stage import Made, Report, Stage
 from warehouse.artifact import PartWriter, load
@@ -73,6 +73,14 @@ class Pretrain(Stage):
         if not sources_of(self.store, self.inputs["tokens"].ref):
             raise GristmillError(
                 'the corpus is empty: no document was kept; see why with gristmill sql "FROM funnel", and loosen the policy'
+            )
+        mixture = self.settings.mixture
+        trained = [source for source in sources_of(self.store, self.inputs["tokens"].ref) if mixture.get(source, 0) > 0]
+        streams = [TokenStream(self.store, self.inputs["tokens"].ref, source, "validation") for source in trained]
+        if trained and max(stream.length for stream in streams) < SHORTEST_HELD_OUT:
+            raise GristmillError(
+                "nothing of the sources that are trained on can be held out, and the model could not be evaluated: "
+                "give one of them a document of some words"
             )
         return Job(
             store=self.store.url,
