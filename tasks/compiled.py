@@ -1,7 +1,7 @@
 """Functions compiled to machine code by numba, kept between runs.
 
 numba's own cache asks only whether the file of a function changed, not those that it calls into. So the cache lies
-in a folder named by a digest of all of this package's sources.
+in a folder named by a digest of the sources that hold compiled functions, and of what these import.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -23,6 +24,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+IMPORTED = re.compile(r"^\s*from (tasks[\w.]*) import", re.M)
 KEPT_DAYS = 30  # that the folder of other sources is kept after its last use
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -32,8 +34,8 @@ Result = TypeVar("Result")
 def cache_folder() -> Path:
     """Where lies what these sources once computed and will ask for again."""
     digest = hashlib.sha256(version("numba").encode())
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
+    for path, source in sorted(_compiled_sources().items()):
+        digest.update(f"{path}\0{source}\0".encode())
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = base / "gristmill" / f"compiled-{digest.hexdigest()[:16]}"
     try:
@@ -45,6 +47,23 @@ def cache_folder() -> Path:
     except OSError:
         folder = Path(tempfile.mkdtemp(prefix="gristmill-compiled-"))
     return folder
+
+
+def _compiled_sources() -> dict[str, str]:
+    """Name -> text of every module with a compiled function, and of all that it imports from this package."""
+    root = Path(__file__).parent
+    sources = {
+        f"tasks.{'.'.join(path.relative_to(root).with_suffix('').parts)}": path.read_text()
+        for path in root.rglob("*.py")
+    }
+    found: dict[str, str] = {}
+    waiting = [name for name, text in sources.items() if "@compiled" in text]
+    while waiting:
+        name = waiting.pop()
+        if name in sources and name not in found:
+            found[name] = sources[name]
+            waiting += IMPORTED.findall(sources[name])
+    return found
 
 
 def kept(name: str, make: Callable[[], npt.NDArray[np.uint32]]) -> npt.NDArray[np.uint32]:

@@ -105,6 +105,11 @@ def write(folder: Path, step: int, run: str, tensors: Mapping[str, Tensor]) -> P
         handle.flush()
         os.fsync(handle.fileno())
     os.replace(record, path.with_suffix(".json"))
+    descriptor = os.open(folder, os.O_RDONLY)  # the renames too are to outlive a lost power
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
     return path
 
 
