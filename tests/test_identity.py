@@ -74,6 +74,11 @@ def others(field: FieldInfo, value: Any) -> Iterator[Any]:
         yield from (f"{value}x", "x")
     elif isinstance(value, tuple):
         yield from ((*value, *value[:1]), ("x",), value[:-1])
+    elif isinstance(value, dict) and value and all(isinstance(inner, BaseModel) for inner in value.values()):
+        first = next(iter(value.values()))
+        for name, inner in type(first).model_fields.items():
+            for other in others(inner, getattr(first, name)):
+                yield {key: one.model_dump() | {name: other} for key, one in value.items()}
     elif isinstance(value, dict):
         yield from (dict(list(value.items())[1:]), {"x": 1.0}, {2: 2}, {"x": 3})
         yield from ({**value, name: 7} for name in list(value)[:1])
