@@ -76,8 +76,8 @@ def others(field: FieldInfo, value: Any) -> Iterator[Any]:
         yield from ((*value, *value[:1]), ("x",), value[:-1])
     elif isinstance(value, dict) and value and all(isinstance(inner, BaseModel) for inner in value.values()):
         first = next(iter(value.values()))
-        for name, inner in type(first).model_fields.items():
-            for other in others(inner, getattr(first, name)) if name != "files" else ():  # those go by their content
+        for name, inner in reversed(type(first).model_fields.items()):  # where files lie comes first, and is no content
+            for other in others(inner, getattr(first, name)):
                 yield {key: one.model_dump() | {name: other} for key, one in value.items()}
     elif isinstance(value, dict):
         yield from (dict(list(value.items())[1:]), {"x": 1.0}, {2: 2}, {"x": 3})
