@@ -13,6 +13,7 @@ from flows.mill import Mill
 from flows.query import rows
 from tasks.tokenizer import SPLIT
 from tests.known import mill_over
+from warehouse.artifact import read_tables
 
 SECTIONS = """repeats = { 2 = 3 }
 [policies.strict]
@@ -223,7 +224,7 @@ def test_the_tokenizer_learns_from_the_corpus_in_its_order_up_to_its_bytes(mill:
         )
         return plain.get_vocab()
 
-    corpus = [row["text"] for row in rows(mill.store, "FROM corpus")]
+    corpus = read_tables(mill.store, mill.stages("select")[0].ref, "corpus")["text"].to_pylist()
     for limit, texts in (
         (None, corpus),
         (1, corpus[:1]),

@@ -6,6 +6,7 @@ Every address is judged after its name was resolved, for redirects as for first 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from twisted.web._newclient import HTTPClientParser, ParseError
 
 from tasks.crawl.settings import CrawlSettings
 
+HEADERS_END = re.compile(rb"\r?\n\r?\n")
 REFUSALS_KEPT = 10_000
 SETTINGS_KEY = "GRISTMILL_CRAWL"  # of Scrapy's settings: the crawl's own, as JSON
 
@@ -76,10 +78,14 @@ def limit_headers(limit: int) -> None:
     received = HTTPClientParser.dataReceived
 
     def counted(parser: Any, data: bytes) -> None:
-        received(parser, data)
-        if parser.line_mode:
-            parser.header_bytes = getattr(parser, "header_bytes", 0) + len(data)
+        if parser.line_mode:  # still headers; they may end within these bytes
+            before = getattr(parser, "last_header_bytes", b"")
+            end = HEADERS_END.search(before + data)
+            size = len(data) if end is None else end.end() - len(before)
+            parser.header_bytes = getattr(parser, "header_bytes", 0) + size
+            parser.last_header_bytes = (before + data)[-3:]
             if parser.header_bytes > limit:
                 raise ParseError(f"the headers have more than {limit} bytes", data[:100])
+        received(parser, data)
 
     HTTPClientParser.dataReceived = counted
