@@ -1,0 +1,132 @@
+"""BERT by hand: what it is trained by, that masking differs from step to step, and what its evaluation counts."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from flows.mill import Mill
+from flows.query import rows
+from models.bert import Bert, MaskedBatch, build
+from models.presets import Shape
+from tasks.pretrain.data import TrainingData, masking_vocabulary
+from tasks.pretrain.published import load_run
+from tasks.pretrain.runs import find_run
+from tasks.tokenizer import Codec
+from tests.known import mill_over
+from tests.test_export_bert import BERT
+from tests.test_known_scores import prose
+
+
+def masked_batch(sequences: int = 3, vocabulary: int = 40) -> MaskedBatch:
+    draw = torch.Generator().manual_seed(4)
+
+    def ids(*shape: int) -> torch.Tensor:
+        return torch.randint(0, vocabulary, shape, generator=draw)
+
+    weights = torch.tensor([[1.0, 1, 1], [1, 1, 0], [1, 0, 0]])[:sequences]
+    types = (torch.arange(16) > 7).long().repeat(sequences, 1)
+    return MaskedBatch(
+        ids(sequences, 16),
+        types,
+        torch.tensor([[1, 5, 9]] * sequences),
+        ids(sequences, 3),
+        weights,
+        torch.tensor([0, 1, 1])[:sequences],
+    )
+
+
+def test_the_loss_is_the_hidden_tokens_and_the_next_sentence(tmp_path: Path) -> None:
+    model = build(Shape("bert", 1, 2, 16, context=16).architecture(40)).initialise(2)
+    assert isinstance(model, Bert)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.2)
+    batch = masked_batch()
+    hidden = model.hidden(batch.ids, types=batch.types)
+    tokens = 0.0
+    for row in range(3):
+        nats = []
+        for place in range(3):
+            if batch.weights[row, place]:
+                one = MaskedBatch(*(tensor[row : row + 1] for tensor in batch))
+                logits = model.masked_logits(hidden[row : row + 1], one)[0, place]
+                nats.append(-float(torch.log_softmax(logits, 0)[batch.targets[row, place]]))
+        tokens += sum(nats) / len(nats) / 3  # a sequence's mean, then the batch's
+    pooled = torch.tanh(hidden[:, 0] @ model.pooler.weight.T + model.pooler.bias)
+    labels = torch.log_softmax(pooled @ model.next_sentence.weight.T + model.next_sentence.bias, 1)
+    label = -float(labels[torch.arange(3), batch.not_next].mean())
+    assert float(model.loss(*batch)) == pytest.approx(tokens + label, abs=1e-5)
+    figures = model.figures(*batch)
+    assert float(figures["validation_loss"]) == pytest.approx(tokens, abs=1e-5)
+    assert float(figures["next_sentence_accuracy"]) == float((labels.argmax(1) == batch.not_next).float().mean())
+
+
+@pytest.fixture(scope="module")
+def mill(tmp_path_factory: pytest.TempPathFactory) -> Mill:
+    draw = Random(5)
+    sources = {"plays": [prose(draw, 8) for _ in range(30)]}
+    return mill_over(tmp_path_factory.mktemp("known-bert"), sources, sections=BERT, until="evaluate")
+
+
+def data_of(mill: Mill, **changes: Any) -> TrainingData:
+    settings = mill.recipe.pretrain_settings().model_copy(update=changes)
+    codec = Codec.load(mill.store, mill.stages("tokenizer")[0].ref)
+    return TrainingData(
+        mill.store, mill.stages("pack")[0].ref, settings, vocabulary=masking_vocabulary(codec, settings.whole_words)
+    )
+
+
+def test_masking_differs_from_step_to_step_from_row_to_row_and_by_the_seed(mill: Mill) -> None:
+    data = data_of(mill)
+    places = {(step, row): tuple(data.batch_at(step)[2][row].tolist()) for step in (1, 2, 3) for row in (0, 1)}
+    assert len(set(places.values())) == len(places)
+    assert data_of(mill, seed=77).batch_at(1)[2].tolist() != data.batch_at(1)[2].tolist()
+    assert torch.equal(data_of(mill).batch_at(2)[0], data.batch_at(2)[0])
+
+
+def test_hidden_tokens_are_scored_as_the_network_guesses_them(mill: Mill) -> None:
+    network, _ = load_run(mill.store, find_run(mill.store))
+    assert isinstance(network, Bert)
+    nats, right, hidden = 0.0, 0, 0
+    with torch.inference_mode():
+        for raw in data_of(mill, validation_sequences=9).held_out():
+            batch = MaskedBatch(*raw)
+            logits = network.masked_logits(network.hidden(batch.ids, types=batch.types), batch)
+            logged = torch.log_softmax(logits, -1)
+            for row, place in np.argwhere(batch.weights.numpy() > 0):
+                target = int(batch.targets[row, place])
+                nats -= float(logged[row, place, target])
+                right += int(logged[row, place].argmax() == target)
+                hidden += 1
+    found = {
+        row["metric"]: row
+        for row in rows(mill.store, "FROM evaluations WHERE task = 'hidden tokens' AND run NOT LIKE 'baseline%'")
+    }
+    assert found["accuracy"]["value"] == pytest.approx(right / hidden)
+    assert found["perplexity a token"]["value"] == pytest.approx(math.exp(nats / hidden), rel=1e-4)
+    assert found["bits a hidden token"]["value"] == pytest.approx(nats / hidden / math.log(2), rel=1e-4)
+    assert {row["n"] for row in found.values()} == {hidden}
+    (pack,) = mill.stages("pack")
+    stream = np.concatenate(
+        [np.fromfile(Path(mill.store.url) / pack.ref.folder / "train" / f"{part}.bin", "<u2") for part in pack.plan()]
+    )
+    codec = Codec.load(mill.store, mill.stages("tokenizer")[0].ref)
+    counts = np.bincount(stream, minlength=codec.size) + 1
+    plain = 0.0
+    for raw in data_of(mill, validation_sequences=9).held_out():
+        batch = MaskedBatch(*raw)
+        plain -= sum(
+            math.log(counts[int(batch.targets[row, place])] / counts.sum())
+            for row, place in np.argwhere(batch.weights.numpy() > 0)
+        )
+    (baseline,) = rows(
+        mill.store, "SELECT value FROM evaluations WHERE run = 'baseline-unigram' AND metric = 'bits a hidden token'"
+    )
+    assert baseline["value"] == pytest.approx(plain / hidden / math.log(2))

@@ -23,6 +23,7 @@ rules = [
 ]
 [extract]
 min_chars = 1
+part_bytes = 300
 [sign]
 hashes = 128
 bands = 64

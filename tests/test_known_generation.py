@@ -84,6 +84,9 @@ def test_text_ends_before_the_stop_token() -> None:
     text = generate(model, [1], 30, Sampling(temperature=0))
     stop = text[10]
     assert generate(model, [1], 30, Sampling(temperature=0), stop=stop) == text[: text.index(stop)]
+    drawn = generate(model, [1], 30, Sampling(seed=3))
+    stop = drawn[7]
+    assert generate(model, [1], 30, Sampling(seed=3), stop=stop) == drawn[: drawn.index(stop)]
 
 
 @pytest.mark.parametrize(("penalty", "stop"), [(0.0, 4), (0.6, 4), (2.0, 4), (0.6, None)])

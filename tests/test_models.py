@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from typing import Any
 
 import pytest
@@ -59,6 +60,60 @@ def test_presets_have_the_parameters_of_their_papers(name: str) -> None:
     with torch.device("meta"):
         built = build(architecture).parameter_count()
     assert built == architecture.parameter_count() == PARAMETERS[name]
+
+
+def test_presets_are_trained_as_their_papers_print() -> None:
+    """Brown et al. 2020, table 2.1 and appendix B; Devlin et al. 2018, A.2; Radford et al. 2018, 4.1."""
+    rates = {
+        "125m": 6e-4,
+        "350m": 3e-4,
+        "760m": 2.5e-4,
+        "1.3b": 2e-4,
+        "2.7b": 1.6e-4,
+        "6.7b": 1.2e-4,
+        "13b": 1e-4,
+        "175b": 0.6e-4,
+    }
+    batches = {"125m": 5e5, "350m": 5e5, "760m": 5e5, "1.3b": 1e6, "2.7b": 1e6, "6.7b": 2e6, "13b": 2e6, "175b": 3.2e6}
+    for size, rate in rates.items():
+        training = PRESETS[f"gpt3-{size}"].training
+        assert training["learning_rate"] == rate
+        assert training["batch"] == int(batches[size]) // 2048
+        assert training["first_batch"] == 16
+        assert (training["tokens"], training["warmup_tokens"], training["decay_tokens"]) == (
+            300 * 10**9,
+            375 * 10**6,
+            260 * 10**9,
+        )
+        assert (training["beta1"], training["beta2"], training["weight_decay"]) == (0.9, 0.95, 0.1)
+        assert (training["clip"], training["final_learning_rate_share"]) == (1.0, 0.1)
+    for name in ("bert-base", "bert-large"):
+        training = PRESETS[name].training
+        assert (training["learning_rate"], training["batch"], training["optimizer"]) == (1e-4, 256, "bert_adam")
+        assert (training["beta1"], training["beta2"], training["weight_decay"], training["decay"]) == (
+            0.9,
+            0.999,
+            0.01,
+            "linear",
+        )
+        assert training["tokens"] == 1_000_000 * 256 * 512
+        assert training["warmup_tokens"] == 10_000 * 256 * 512
+    training = PRESETS["gpt1"].training
+    assert (training["learning_rate"], training["batch"], training["warmup_tokens"]) == (2.5e-4, 64, 2000 * 64 * 512)
+
+
+def test_a_depth_follows_its_formulas_worked_by_hand() -> None:
+    """Depth 4: 12 x 4 x 256^2 parameters outside of the embedding; Kaplan et al. 2020, D.6; Bergsma et al. 2025."""
+    parameters, reference = 12 * 4 * 256**2, 12 * 12 * 768**2
+    _, training = from_depth(4, 256)
+    rate, rate_12 = (0.003239 - 0.0001395 * math.log(n) for n in (parameters, reference))
+    assert training["learning_rate"] == pytest.approx(rate, abs=1e-6)
+    assert training["tokens"] == 20 * parameters
+    batch = round(min(500_000 * (parameters / reference) ** 0.383, 20 * parameters / 1000) / 256)
+    assert training["batch"] == batch
+    decay = 0.1 * (batch * 256 / 500_000) * (rate_12 / rate) * (reference / parameters)
+    assert training["weight_decay"] == pytest.approx(decay, abs=1e-4)
+    assert training["warmup_tokens"] == int(20 * parameters * 0.05)
 
 
 def planned(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
@@ -149,12 +204,12 @@ def test_chunked_cross_entropy_equals_the_whole_in_value_and_gradients(
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
             hidden, output, bias = first
             found = loss.cross_entropy(hidden, output, targets, weights, bias if with_bias else None)
-        found.backward()
+        (2.5 * found).backward()  # as a share of the batch scales it
     finally:
         loss.CHUNK_LOGITS = kept
     hidden, output, bias = second
     expected = loss._whole(hidden, output, targets, weights, bias if with_bias else None)
-    expected.backward()
+    (2.5 * expected).backward()
     tolerance = 0.1 if bf16 else 1e-5
     assert found.item() == pytest.approx(expected.item(), rel=tolerance, abs=tolerance)
     for mine, other in zip(first[: 2 + with_bias], second, strict=False):
