@@ -191,9 +191,21 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mistakes judged at once")
     parser.add_argument("--json", type=Path, help="file for the verdicts")
     parser.add_argument("--only", default="", help="mistakes of files or with words that contain this")
+    parser.add_argument(
+        "--again", type=Path, help="verdicts of an earlier run: those that it noticed are taken from it"
+    )
     arguments = parser.parse_args()
     asked = [one for one in mistakes(arguments.rooms) if arguments.only in one.file or arguments.only in one.what]
-    verdicts = judge_all(asked, arguments.jobs, arguments.json)
+    known = (
+        {row["what"]: row["by"] for row in json.loads(arguments.again.read_text()) if row["noticed"]}
+        if arguments.again
+        else {}
+    )
+    earlier = [Verdict(one, True, known[one.what], 0.0) for one in asked if one.what in known]
+    asked = [one for one in asked if one.what not in known]
+    verdicts = [*earlier, *judge_all(asked, arguments.jobs, arguments.json)]
+    if arguments.json:
+        arguments.json.write_text(json.dumps([_row(one) for one in verdicts], indent=1))
     found = shares(verdicts)
     for room, (noticed, total) in found.items():
         print(f"{room:<12} {noticed:>4} of {total:>4}  {noticed / total:.0%}")

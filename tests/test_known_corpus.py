@@ -11,6 +11,7 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 from flows.mill import Mill
 from flows.query import rows
+from flows.recipe import load_recipe
 from tasks.tokenizer import SPLIT
 from tests.known import mill_over
 from warehouse.artifact import read_tables
@@ -227,13 +228,13 @@ def test_the_tokenizer_learns_from_the_corpus_in_its_order_up_to_its_bytes(mill:
 
     corpus = read_tables(mill.store, mill.stages("select")[0].ref, "corpus")["text"].to_pylist()
     for limit, texts in (
-        (None, corpus),
+        (1 << 30, corpus),
         (1, corpus[:1]),
         (len(corpus[0]), corpus[:1]),
         (len(corpus[0]) + 1, corpus[:2]),
     ):
-        settings = mill.recipe.tokenizer.model_copy(update={"train_bytes": limit} if limit else {})
-        other = Mill(mill.recipe.model_copy(update={"tokenizer": settings}))
+        recipe = Path(mill.store.url).parent / "recipe.toml"
+        other = Mill(load_recipe(str(recipe), (f"tokenizer.train_bytes={limit}",)))
         other.make("tokenizer")
         folder = Path(mill.store.url) / other.stages("tokenizer")[0].ref.folder
         stored = json.loads((folder / "tokenizer" / "tokenizer.json").read_text())

@@ -270,3 +270,18 @@ def test_a_bidirectional_model_is_not_asked_to_write() -> None:
     model = build(Shape("bert", 1, 2, 16, context=8).architecture(20)).initialise(1)
     with pytest.raises(ValueError, match="cannot continue"):
         generate(model, [1], 3)
+
+
+def test_dropout_acts_in_training_alone() -> None:
+    shape = Shape("gpt", 2, 2, 16, context=16, dropout=0.5, attention_dropout=0.5)
+    plain = Shape("gpt", 2, 2, 16, context=16)
+    ids = torch.arange(12)[None]
+    with torch.inference_mode():
+        dropped = build(shape.architecture(20)).initialise(3)
+        assert torch.equal(dropped.eval()(ids), build(plain.architecture(20)).initialise(3).eval()(ids))
+        dropped.train()
+        assert not torch.equal(dropped(ids), dropped(ids))
+    only_attention = (
+        build(Shape("gpt", 2, 2, 16, context=16, attention_dropout=0.5).architecture(20)).initialise(3).train()
+    )
+    assert not torch.equal(only_attention(ids), only_attention(ids))

@@ -179,3 +179,16 @@ def test_whole_words_are_hidden_whole() -> None:
                 assert place - 1 in hidden
             if place + 1 < len(shown) and 50 <= shown[place + 1] < 100:
                 assert place + 1 in hidden
+
+
+def test_each_epoch_has_an_order_of_its_own() -> None:
+    order = _order(weights=(("a", 1.0), ("b", 1.0)))
+    size = order.windows_of("b")
+    drawn = [window.start for step in range(1, 200) for window in order.batch_at(step) if window.source == "b"]
+    epochs = [drawn[n * size : (n + 1) * size] for n in range(3)]
+    assert sorted(epochs[0]) == sorted(epochs[1])
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_fifteen_percent_of_a_full_sequence_are_hidden() -> None:
+    assert [predictions(context) for context in (4, 128, 512)] == [1, 19, 77]

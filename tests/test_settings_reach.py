@@ -18,10 +18,12 @@ from flows.mill import Mill
 from flows.query import rows
 from flows.recipe import load_recipe
 from models.bert import build
-from tasks.crawl.settings import SOFTWARE, CrawlSettings
+from tasks.crawl.settings import SOFTWARE, CrawlSettings, CuratedLinks
+from tasks.dedup.match import MatchSettings
 from tasks.extract.page import ExtractSettings
 from tasks.extract.table import ExtractTable, TableSettings, TextSettings
 from tasks.pretrain.settings import ModelSettings
+from tests.conftest import free_port
 from tests.known import mill_over, publish
 from tests.test_crawl import Site, crawled
 from tests.test_known_scores import SETTINGS, prose
@@ -173,9 +175,9 @@ def test_curated_links_by_their_columns(told: type[Told], tmp_path: Path) -> Non
     site = told({f"/{name}": page(text=name) for name in ("a", "b", "c")})
     lines = [{"link": f"{site.root}/{name}", "karma": n} for n, name in enumerate("abc")]
     (tmp_path / "links.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    links = {"file": str(tmp_path / "links.jsonl"), "url_column": "link", "score_column": "karma", "min_score": 1.0}
+    links = CuratedLinks(file=str(tmp_path / "links.jsonl"), url_column="link", score_column="karma", min_score=1.0)
     settings = CrawlSettings.model_validate(
-        site.settings().model_dump() | {"seeds": (), "links": links, "contact": "x@y.example"}
+        site.settings().model_dump() | {"seeds": (), "links": links.model_dump(), "contact": "x@y.example"}
     )
     found = urls_of(crawled(tmp_path, settings)[0])
     assert {name for name, row in found.items() if row["verdict"] == "kept"} == {"b", "c"}
@@ -222,19 +224,19 @@ def test_settings_of_quality(tmp_path: Path) -> None:
         "bad": [" ".join(draw.choices("abcdef", k=40)) for _ in range(150)],
     }
 
-    def made(**changes: Any) -> dict[str, Any]:
-        lines = "\n".join(f"{name} = {value}" for name, value in changes.items())
-        sections = f'[quality]\npositive = ["good"]\nnegative = ["bad"]\n{lines}'
-        mill = mill_over(tmp_path, sources, sections=f"\n{sections}", until="quality")
-        (row,) = rows(mill.store, "FROM classifiers")
+    def made(*overrides: str) -> dict[str, Any]:
+        sections = '\n[quality]\npositive = ["good"]\nnegative = ["bad"]\n'
+        (row,) = rows(
+            mill_over(tmp_path, sources, *overrides, sections=sections, until="quality").store, "FROM classifiers"
+        )
         return row
 
     usual = made()
     assert (usual["positives"], usual["negatives"], usual["held_out"]) == (130, 150, 13 + 15)
-    fewer = made(documents=100)
+    fewer = made("quality.documents=100")
     assert (fewer["positives"], fewer["negatives"], fewer["held_out"]) == (100, 100, 20)
-    assert made(held_out_share=0.5)["held_out"] == 65 + 75
-    assert made(seed=2)["intercept"] != usual["intercept"]
+    assert made("quality.held_out_share=0.5")["held_out"] == 65 + 75
+    assert made("quality.seed=2")["intercept"] != usual["intercept"]
 
 
 def test_settings_of_repetition(tmp_path: Path) -> None:
@@ -249,9 +251,8 @@ def test_settings_of_repetition(tmp_path: Path) -> None:
     texts += [f"{prose(draw, 3)}\n\n{paragraph}\n\n{prose(draw, 2)}" for _ in range(2)]
     texts += [f"{prose(draw, 3)} {run} {prose(draw, 2)}" for _ in range(2)]
 
-    def found(**changes: Any) -> dict[str, int]:
-        lines = "\n".join(f"{name} = {value}" for name, value in ({"span_words": 50} | changes).items())
-        mill = mill_over(tmp_path, {"s": texts}, sections=f"\n[repetition]\n{lines}", until="repetition")
+    def found(*overrides: str) -> dict[str, int]:
+        mill = mill_over(tmp_path, {"s": texts}, *overrides, until="repetition")
         counted = rows(
             mill.store,
             "SELECT kind, count(*) AS n, any_value(substr(d.text, r.start + 1, r.stop - r.start)) AS words "
@@ -262,12 +263,12 @@ def test_settings_of_repetition(tmp_path: Path) -> None:
         return {row["kind"]: row["n"] for row in counted}
 
     assert found() == {}
-    assert found(line_documents=4) == {"recurring_line": 4}
-    assert found(line_documents=5) == {}
-    assert found(paragraph_documents=2) == {"recurring_paragraph": 2}
-    assert found(span_words=9) == {"repeated_span": 1}  # where it stands first it stays
-    assert found(span_words=10) == {}
-    assert found(line_documents=4, memory_mb=1) == {"recurring_line": 4}
+    assert found("repetition.line_documents=4") == {"recurring_line": 4}
+    assert found("repetition.line_documents=5") == {}
+    assert found("repetition.paragraph_documents=2") == {"recurring_paragraph": 2}
+    assert found("repetition.span_words=9") == {"repeated_span": 1}  # where it stands first it stays
+    assert found("repetition.span_words=10") == {}
+    assert found("repetition.line_documents=4", "repetition.memory_mb=1") == {"recurring_line": 4}
 
 
 def test_settings_of_decontamination(tmp_path: Path) -> None:
@@ -310,15 +311,27 @@ def test_settings_of_decontamination(tmp_path: Path) -> None:
     texts.pop()
 
     def left(*cut: str) -> str:
-        mill = made("words = 12", f"cut = {{ {', '.join(cut)} }}")
+        recipe = load_recipe(str(tmp_path / "recipe.toml"), cut)
+        mill = Mill(recipe)
+        for name in ("overlap", "decontaminate", "elect", "select"):
+            mill.make(name)
         return "".join(row["text"] for row in rows(mill.store, "SELECT text FROM corpus WHERE id = ?", [row["doc_id"]]))
 
+    made("words = 12")
     before, after = document["text"].split(quiz)
-    assert left("margin_chars = 0", "min_piece_chars = 1") == f"{before.strip()}\n\n{after.strip()}"
-    assert left("margin_chars = 10", "min_piece_chars = 1") == f"{before[:-10].strip()}\n\n{after[10:].strip()}"
+    assert (
+        left("decontaminate.cut.margin_chars=0", "decontaminate.cut.min_piece_chars=1")
+        == f"{before.strip()}\n\n{after.strip()}"
+    )
+    assert (
+        left("decontaminate.cut.margin_chars=10", "decontaminate.cut.min_piece_chars=1")
+        == f"{before[:-10].strip()}\n\n{after[10:].strip()}"
+    )
     longer = max(before, after, key=len)
-    assert left("margin_chars = 0", f"min_piece_chars = {len(longer)}") == longer.strip()
-    assert left("margin_chars = 0", "most_pieces = 1") == ""
+    assert (
+        left("decontaminate.cut.margin_chars=0", f"decontaminate.cut.min_piece_chars={len(longer)}") == longer.strip()
+    )
+    assert left("decontaminate.cut.margin_chars=0", "decontaminate.cut.most_pieces=1") == ""
 
 
 def test_personal_data_is_replaced_by_kind_and_a_language_alone_is_kept(tmp_path: Path) -> None:
@@ -330,18 +343,16 @@ def test_personal_data_is_replaced_by_kind_and_a_language_alone_is_kept(tmp_path
 
     def corpus(policy: str) -> list[str]:
         tables = {"s": 'policy = "p"'}
-        mill = mill_over(
-            tmp_path, {"s": [text, german]}, sections=f"\n[policies.p]\n{policy}", tables=tables, until="select"
-        )
+        mill = mill_over(tmp_path, {"s": [text, german]}, sections=f"\n{policy}", tables=tables, until="select")
         return sorted(
             (row["text"] for row in rows(mill.store, "SELECT text FROM corpus")), key=lambda text: "Write" in text
         )
 
-    assert corpus('replace_pii = ["email"]')[-1].endswith("Write to <EMAIL> from 8.8.8.8.")
-    assert corpus('replace_pii = ["ip"]')[-1].endswith("Write to jo@example.org from <IP>.")
-    assert corpus('replace_pii = []\nrules = [{ signal = "language", only = "de", reference = "this test" }]') == [
-        german.strip()
-    ]
+    assert corpus('[policies.p]\nreplace_pii = ["email"]')[-1].endswith("Write to <EMAIL> from 8.8.8.8.")
+    assert corpus('[policies.p]\nreplace_pii = ["ip"]')[-1].endswith("Write to jo@example.org from <IP>.")
+    assert corpus(
+        '[policies.p]\nreplace_pii = []\nrules = [{ signal = "language", only = "de", reference = "this test" }]'
+    ) == [german.strip()]
 
 
 def test_a_pareto_draw_keeps_more_of_what_scores_higher(tmp_path: Path) -> None:
@@ -453,3 +464,51 @@ def test_pages_beyond_the_limits_of_extraction_are_refused(told: type[Told], tmp
         documents_of(stage)
         decisions = read_tables(crawl.store, stage.ref, "decisions").to_pylist()
         assert [row["rule"] for row in decisions if row["url"].endswith("/large")] == refused
+
+
+def test_a_demo_site_is_limited_to_so_many_works() -> None:
+    import httpx
+
+    from flows.mill import serve_demo_site
+
+    counts = []
+    for override in ("sources.works.demo_limit=1", "sources.works.demo_limit=2"):
+        seeds = f'sources.works.crawl.seeds=["http://127.0.0.1:{free_port()}/"]'
+        source = load_recipe("demo-tiny", (override, seeds)).sources["works"]
+        with serve_demo_site(source) as address:
+            counts.append(httpx.get(address, trust_env=False).text.count("<a "))
+    assert 0 < counts[0] < counts[1]
+
+
+def test_so_many_archives_are_read(told: type[Told], tmp_path: Path) -> None:
+    from tasks.extract.archive import ExtractArchive, WarcSettings
+
+    for name in ("a", "b"):
+        site = told({"/": page(text=f"the front page of {name}, at some length")})
+        crawl, _ = crawled(tmp_path / name, site.settings())
+        (archive,) = (tmp_path / name / crawl.ref.folder / "warc").iterdir()
+        (tmp_path / f"{name}.warc.gz").write_bytes(archive.read_bytes())
+    for limit, found in ((None, {"a", "b"}), (1, {"a"})):
+        settings = WarcSettings(files=(str(tmp_path / "*.warc.gz"),), max_files=limit)
+        documents = documents_of(
+            ExtractArchive(Store(str(tmp_path / f"s{limit}")), ExtractSettings(min_chars=1), settings, "cc")
+        )
+        assert {row["text"].split("page of ")[1][0] for row in documents} == found
+
+
+def test_what_a_recipe_fills_in_for_a_stage() -> None:
+    overrides = (
+        "sign.shingle_words=3",
+        "sources.works.priority=9",
+        "sources.works.weight=3.0",
+        "sources.reference.weight=1.0",
+    )
+    recipe = load_recipe("demo-tiny", (*overrides, "match.window=7", "match.memory_mb=99", "sign.bands=4"))
+    match = recipe.match_settings()
+    assert isinstance(match, MatchSettings)
+    assert (match.priority, match.shingle_words, match.window) == ({"works": 9, "reference": 1}, 3, 7)
+    band = recipe.band_settings()
+    assert (band.bands, band.window, band.memory_mb) == (4, 7, 99)
+    assert recipe.select_settings().weights == recipe.pretrain_settings().mixture == {"works": 3.0, "reference": 1.0}
+    assert load_recipe("demo-tiny", ("pretrain.mixture={works = 2.0}",)).pretrain_settings().mixture == {"works": 2.0}
+    assert load_recipe("demo-tiny", ("evaluate.precision=bf16",)).evaluate.precision == "bf16"
