@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: install demo test fuzz check ui peers clean lock
+.PHONY: install demo test mutate fuzz check ui peers clean lock
 
 install: $(INSTALLED)
 
@@ -25,8 +25,13 @@ $(INSTALLED): requirements.lock pyproject.toml
 demo: install
 	@$(BIN)/gristmill run demo
 
+# PRECISION=fp32 or bf16 trains as on a processor without bfloat16 or with it, whatever this one has.
 test: install
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@GRISTMILL_TEST_PRECISION=$(PRECISION) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+# Realistic mistakes, one at a time, in a copy of the code: the share that the tests notice, by room. About an hour on two cores.
+mutate: install
+	@$(BIN)/python -m tests.mutate
 
 # Other examples for the property tests than those of the gate, and thirty times as many.
 fuzz: install

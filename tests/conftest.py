@@ -35,6 +35,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROJECT = Path(__file__).resolve().parents[1]
+# Trains as on a processor with bfloat16 or without, whatever this one has: make test PRECISION=fp32.
+PRECISION = (
+    (f"pretrain.precision={os.environ['GRISTMILL_TEST_PRECISION']}",)
+    if os.environ.get("GRISTMILL_TEST_PRECISION")
+    else ()
+)
 SHARED = PROJECT.parent / "shared" / "data"
 LONGEST = ("test_training", "test_lying_site", "test_pipeline", "test_server")  # the second needs no finished run
 
@@ -62,6 +68,7 @@ class Run:
     @property
     def overrides(self) -> tuple[str, ...]:
         return (
+            *PRECISION,
             f"store={self.store}",
             f'sources.works.crawl.seeds=["http://127.0.0.1:{self.ports[0]}/"]',
             f'sources.reference.crawl.seeds=["http://127.0.0.1:{self.ports[1]}/"]',
