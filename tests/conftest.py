@@ -7,6 +7,7 @@ import fcntl
 import io
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -42,7 +43,13 @@ PRECISION = (
     else ()
 )
 SHARED = PROJECT.parent / "shared" / "data"
-LONGEST = ("test_training", "test_lying_site", "test_pipeline", "test_server")  # the second needs no finished run
+LONGEST = (
+    "test_training",
+    "test_lying_site",
+    "test_pipeline",
+    "test_operation",
+    "test_server",
+)  # the second needs no finished run
 
 
 def free_port() -> int:
@@ -114,7 +121,15 @@ class Run:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A worker process takes a file at a time: the longest ones first, or they would be waited for at the end."""
+    """A worker process takes a file at a time: the longest ones first, or they would be waited for at the end.
+
+    ``make test ORDER=seed`` shuffles the tests of each file, and the files.
+    """
+    if seed := os.environ.get("GRISTMILL_TEST_ORDER"):
+        files = sorted({item.path for item in items})
+        random.Random(seed).shuffle(files)
+        random.Random(seed).shuffle(items)
+        items.sort(key=lambda item: files.index(item.path))
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 

@@ -130,7 +130,8 @@ def test_forgetting_without_retraining_keeps_the_tokenizer(copied: Run) -> None:
     )
 
 
-def test_what_if_and_histogram_count_the_sources_they_name(finished: Run) -> None:
+def test_what_if_and_histogram_count_the_sources_they_name(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     store = Store(str(finished.store))
     shown = said(
         finished,

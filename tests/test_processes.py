@@ -56,7 +56,7 @@ def test_memory_is_measured_in_bytes() -> None:
     _, before = usage()
     script = "x = bytearray(200_000_000); x[::4096] = b'1' * len(x[::4096]); from tasks.process import usage; print(usage()[1])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert 200e6 < int(done.stdout) < 600e6
+    assert 200e6 < int(done.stdout) < 20e9  # a child begins with the peak of its parent
     assert 20e6 < before < 20e9
 
 

@@ -29,7 +29,8 @@ from models.training.schedule import RateSchedule
 from models.transformer import Transformer
 from tasks.pretrain.data import TrainingData
 from tasks.pretrain.job import Job
-from tasks.pretrain.order import StoredOrder
+from tasks.pretrain.order import DataOrder
+from tasks.pretrain.runs import find_run
 from tasks.pretrain.settings import PretrainSettings
 from tests.conftest import PROJECT, Run
 from warehouse import log
@@ -90,20 +91,22 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 @pytest.fixture(scope="module")
 def undisturbed(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
     """The state after 60 steps on one rank that nothing interrupted, validated every 10."""
-    return train(job_of(finished, tmp_path_factory.mktemp("undisturbed"), validate_every=10, steps=60))
+    return train(
+        job_of(finished, tmp_path_factory.mktemp("undisturbed"), validate_every=10, steps=60, precision="fp32")
+    )
 
 
 def test_how_often_it_is_validated_logged_and_saved_changes_no_weight(
     finished: Run, tmp_path: Path, undisturbed: dict[str, torch.Tensor]
 ) -> None:
-    seldom = job_of(finished, tmp_path, validate_every=25, log_every=7, save_every=60, steps=60)
+    seldom = job_of(finished, tmp_path, validate_every=25, log_every=7, save_every=60, steps=60, precision="fp32")
     assert same(train(seldom), undisturbed)
 
 
 def test_sigterm_saves_and_the_same_command_goes_on(
     finished: Run, tmp_path: Path, undisturbed: dict[str, torch.Tensor]
 ) -> None:
-    job = job_of(finished, tmp_path, save_every=10_000, steps=60, log_every=1)
+    job = job_of(finished, tmp_path, save_every=10_000, steps=60, log_every=1, precision="fp32")
     with subprocess.Popen(command(job), cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         while '"step": 5' not in process.stdout.readline():
@@ -282,13 +285,13 @@ def test_loss_falls_on_real_text(finished: Run) -> None:
     assert losses[-1] < losses[0] - 0.3
 
 
-def test_steps_of_a_span_and_windows_of_a_step_agree(finished: Run) -> None:
+def test_steps_of_a_span_and_pieces_of_a_step_agree(finished: Run) -> None:
     store = Store(str(finished.store))
-    run = log.current(store)["pretrain"][0]
-    order = StoredOrder(store)
+    run = find_run(store)
+    order = DataOrder(store, run.tokens, run.settings)
     for step in (1, 17, 40):
-        for piece in order.windows(run.key, step):
-            assert step in order.steps(run.key, piece["shard"], piece["start"], piece["length"])
+        for piece in order.pieces_at(step):
+            assert step in order.steps_of(piece["shard"], piece["start"], piece["length"], run.settings.last_step)
 
 
 class Fixed:
