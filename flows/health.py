@@ -19,7 +19,7 @@ PAGE = 200  # rows that the server gives at most
 SCHEDULED_WITHIN_S = 60
 STARTED = ("RUNNING", "PENDING", "CANCELLING")
 # A line of the server's log in which a service failed: what is not asked for by a request is heard of nowhere else.
-FAULT = re.compile(r"\| (?:ERROR|CRITICAL) +\| (?P<logger>\S+) - (?P<said>.*)")
+FAULT = re.compile(r"\| (?:ERROR|CRITICAL) +\| (?:docket|prefect\.server)[\w.]* - (?P<said>.*)")
 CAUSE = re.compile(r"^(?P<error>[A-Za-z_][\w.]*(?:Error|Exception)\b.*)$")
 
 
@@ -56,33 +56,36 @@ class Api:
         raise GristmillError(f"the Prefect server stays busy: {path} was not answered")
 
 
-def faults(log: Path, start: int = 0) -> list[str]:
-    """What the server's services complained of in its log from a byte on, each complaint once."""
-    found: dict[str, None] = {}
+def faults(log: Path, start: int = 0) -> dict[str, int]:
+    """What the server's services complained of in its log from a byte on, and how often."""
+    found: dict[str, int] = {}
     with log.open(errors="replace") as lines:
         lines.seek(start)
         open_fault = ""
         for line in lines:
             if match := FAULT.search(line):
                 open_fault = re.sub(r"\[.*?\]|\W*↩\W*", "", match["said"]).strip()
-                found[open_fault] = None
+                found[open_fault] = found.get(open_fault, 0) + 1
             elif open_fault and (cause := CAUSE.match(line)):
-                found.pop(open_fault, None)
-                found[f"{open_fault}: {cause['error'].strip()}"] = None
+                found[open_fault] -= 1
+                said = f"{open_fault}: {cause['error'].strip()}"
+                found[said] = found.get(said, 0) + 1
                 open_fault = ""
-    return list(found)
+    return {said: times for said, times in found.items() if times}
 
 
 def wait_for_schedules(api: Api, log: Path, start: int) -> None:
     """Until every deployment with an active schedule has a run ahead of it.
 
-    Raises GristmillError where a service of the server fails, or none comes.
+    Raises GristmillError where a service of the server fails again and again, or no run comes. One complaint is none yet:
+    SQLite is busy for moments.
     """
     deadline = time.monotonic() + SCHEDULED_WITHIN_S
     while True:
-        if said := faults(log, start):
+        again = [said for said, times in faults(log, start).items() if times > 1]
+        if again:
             raise GristmillError(
-                f"the Prefect server answers, but its services fail ({said[0]}): install what requirements.lock names "
+                f"the Prefect server answers, but its services fail ({again[0]}): install what requirements.lock names "
                 f"(make install); all of it is in {log}"
             )
         scheduled = [

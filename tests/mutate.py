@@ -94,8 +94,7 @@ def judged(mistake: Mistake, tree: Path) -> Verdict:
     """Runs the tests that look at a file with a mistake in it, until one fails."""
     before, clock = mistake.put_into(tree), time.monotonic()
     base = tempfile.mkdtemp(prefix="gristmill-mutate-")
-    # A test that stops another one of the same user's is none of ours; no file of bytecode outlives the mistake.
-    variables = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "GRISTMILL_MUTATED": "1"}
+    variables = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}  # no bytecode outlives the mistake
     command = [
         sys.executable,
         "-m",
