@@ -26,9 +26,8 @@ demo: install
 	@$(BIN)/gristmill run demo
 
 # PRECISION=fp32 or bf16 trains as on a processor without bfloat16 or with it, whatever this one has; ORDER=SEED shuffles.
-# Three processes on two cores: many tests wait, for servers, sites and kills.
 test: install
-	@GRISTMILL_TEST_PRECISION=$(PRECISION) GRISTMILL_TEST_ORDER=$(ORDER) $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	@GRISTMILL_TEST_PRECISION=$(PRECISION) GRISTMILL_TEST_ORDER=$(ORDER) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # Realistic mistakes, one at a time, in a copy of the code: the share that the tests notice, by room. About an hour on two cores.
 mutate: install

@@ -29,6 +29,8 @@ os.environ.update(
     {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "CRITICAL"}
 )
 os.environ.pop("PREFECT_API_URL", None)
+# Two processes share two cores: threads that wait for one another in each would only take turns.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("PREFECT_HOME", tempfile.mkdtemp(prefix="gristmill-tests-"))
 
 # What starts in the background of a script ignores Ctrl-C, and so would all that tests start and interrupt.

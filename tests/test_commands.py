@@ -130,20 +130,12 @@ def test_forgetting_without_retraining_keeps_the_tokenizer(copied: Run) -> None:
     )
 
 
-def test_what_if_and_histogram_count_the_sources_they_name(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+def test_what_if_and_histogram_count_the_sources_they_name(finished: Run) -> None:
     store = Store(str(finished.store))
-    shown = said(
-        finished,
-        "what-if",
-        "gopher",
-        "--config",
-        "demo-tiny",
-        "--source",
-        "works",
-        "--set",
-        "gopher_word_count.min=100",
-    )
+    words = ("what-if", "gopher", "--config", "demo-tiny", "--source", "works", "--set", "gopher_word_count.min=100")
+    done = finished.gristmill(*words)  # in a wide terminal
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout
     counted = {
         row["source"]: row["n"] for row in rows(store, "SELECT source, count(*) AS n FROM documents GROUP BY source")
     }
