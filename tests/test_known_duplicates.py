@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from flows.mill import Mill
 from flows.query import rows
@@ -14,8 +16,11 @@ from flows.recipe import load_recipe
 from tasks.decontaminate.cut import CutSettings, without_stretches
 from tasks.decontaminate.sets import EvaluationSet, pieces
 from tasks.dedup.candidates import ends_of, first_bands, packed
+from tasks.dedup.minhash import Scheme
+from tasks.dedup.near import near_duplicates
 from tests.known import mill_over
 from tests.test_known_corpus import words
+from tests.test_known_scores import prose
 from warehouse.store import Store
 
 SIGN = "\n[sign]\nhashes = 128\nbands = 64\nrows = 2\nshingle_words = 2\n"
@@ -136,3 +141,32 @@ def test_thirteen_words_contaminate_only_where_all_of_them_are_there(tmp_path: P
     sections = f'\n[decontaminate.sets.quiz]\nfiles = ["{tmp_path}/quiz.jsonl"]\nquestion = ["query"]\n'
     mill = mill_over(tmp_path, {"s": texts}, sections=sections, until="decontaminate")
     assert [row["ngram"] for row in rows(mill.store, "FROM contamination")] == [quiz]
+
+
+def test_a_source_of_higher_priority_survives_a_better_score(tmp_path: Path) -> None:
+    draw = Random(6)
+    good, bad = ([prose(draw, 5) for _ in range(24)], [" ".join(draw.choices("pqrstu", k=60)) for _ in range(24)])
+    shared = words("a", 60)
+    sources = {"first": [*bad, shared], "second": [*good, f"{shared} {good[0].split()[0]}"]}
+    sections = SIGN + '[quality]\npositive = ["second"]\nnegative = ["first"]\n'
+    tables = {"first": "priority = 2", "second": "priority = 1"}
+    mill = mill_over(tmp_path, sources, sections=sections, tables=tables, until="select")
+    ranked = "FROM duplicates JOIN documents USING (doc_id) JOIN signals USING (doc_id) WHERE text LIKE 'a0 a1 %'"
+    found = {row["source"]: row for row in rows(mill.store, f"SELECT source, quality_score, rank {ranked}")}
+    assert found["second"]["quality_score"] > found["first"]["quality_score"]
+    assert (found["first"]["rank"], found["second"]["rank"]) == (0, 1)
+    # Where neither source is preferred, the better score is.
+    tables = {"first": "priority = 1", "second": "priority = 1"}
+    other = mill_over(tmp_path, sources, sections=sections, tables=tables, until="match")
+    assert rows(other.store, f"SELECT source {ranked} AND rank = 0") == [{"source": "second"}]
+
+
+def test_pairs_of_texts_in_memory_are_those_of_their_threshold() -> None:
+    texts = pa.array([words("a", 41), words("a", 41, w20="x"), words("a", 41), words("b", 41)])
+    scheme = Scheme(128, 64, 2, 2, 1)
+    for threshold, near in ((0.9, {(0, 1), (0, 2), (1, 2)}), (0.95, {(0, 2)})):
+        found = near_duplicates(texts, scheme, threshold)
+        assert {
+            tuple(sorted(pair)) for pair in zip(*(side.tolist() for side in found.all_pairs()), strict=True)
+        } == near
+        assert all(similar == 38 / 42 for similar in found.jaccard.tolist() if similar < 1)
