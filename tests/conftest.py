@@ -44,6 +44,9 @@ PRECISION = (
     if os.environ.get("GRISTMILL_TEST_PRECISION")
     else ()
 )
+FINISHED = (
+    "GRISTMILL_TEST_FINISHED"  # a folder with a finished run of the same code, in place of one of the session's own
+)
 SHARED = PROJECT.parent / "shared" / "data"
 LONGEST = (
     "test_training",
@@ -142,16 +145,25 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
+def make_finished(folder: Path) -> None:
+    """The tiny recipe, run to its end: a store ``finished``, and the ports of its sites in ``finished.json``."""
+    run = Run(folder / "finished", (free_port(), free_port()))
+    done = run.drive(check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (folder / "finished.json").write_text(json.dumps(run.ports))
+
+
 @pytest.fixture(scope="session")
 def finished(shared_folder: Path) -> Run:
     """The tiny recipe, run once to its end as plain functions. Tests must not change its store."""
     note, store = shared_folder / "finished.json", shared_folder / "finished"
     with locked(shared_folder / "finished.lock"):
         if not note.exists():
-            run = Run(store, (free_port(), free_port()))
-            done = run.drive(check=False)
-            assert done.returncode == 0, done.stderr[-3000:]
-            note.write_text(json.dumps(run.ports))
+            if given := os.environ.get(FINISHED):
+                shutil.copytree(Path(given) / "finished", store)
+                shutil.copy(Path(given) / "finished.json", note)
+            else:
+                make_finished(shared_folder)
     works, reference = json.loads(note.read_text())
     return Run(store, (works, reference))
 

@@ -22,11 +22,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[1]
+from tests.conftest import FINISHED, PROJECT, make_finished
+
 MISTAKES = PROJECT / "tests" / "mistakes"
 WATCH = "watch"
 SECONDS = 400  # that the tests may take with a mistake; one that hangs them is noticed
 LEAST = 0.9
+DRIVE_AND_ASK = ("flows/", "warehouse/")
 
 
 @dataclass(frozen=True)
@@ -90,11 +92,16 @@ def copy_of_the_tree(to: Path) -> Path:
     return tree
 
 
-def judged(mistake: Mistake, tree: Path) -> Verdict:
-    """Runs the tests that look at a file with a mistake in it, until one fails."""
+def judged(mistake: Mistake, tree: Path, finished: Path) -> Verdict:
+    """Runs the tests that look at a file with a mistake in it, until one fails.
+
+    A mistake in what only drives and asks is tried on a finished run of the code without it: the share stays a lower bound.
+    """
     before, clock = mistake.put_into(tree), time.monotonic()
     base = tempfile.mkdtemp(prefix="gristmill-mutate-")
     variables = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}  # no bytecode outlives the mistake
+    if mistake.file.startswith(DRIVE_AND_ASK):
+        variables[FINISHED] = str(finished)
     command = [
         sys.executable,
         "-m",
@@ -136,6 +143,10 @@ def judge_all(asked: Sequence[Mistake], jobs: int, said: Path | None) -> list[Ve
     verdicts: list[Verdict] = []
     guard = threading.Lock()
 
+    finished = Path(tempfile.mkdtemp(prefix="gristmill-mutate-"))
+    if any(mistake.file.startswith(DRIVE_AND_ASK) for mistake in asked):
+        make_finished(finished)
+
     def work(folder: Path) -> None:
         tree = copy_of_the_tree(folder)
         while True:
@@ -143,7 +154,7 @@ def judge_all(asked: Sequence[Mistake], jobs: int, said: Path | None) -> list[Ve
                 mistake = waiting.get_nowait()
             except queue.Empty:
                 return
-            verdict = judged(mistake, tree)
+            verdict = judged(mistake, tree, finished)
             with guard:
                 verdicts.append(verdict)
                 mark = "noticed " if verdict.noticed else "SURVIVED"
@@ -160,6 +171,7 @@ def judge_all(asked: Sequence[Mistake], jobs: int, said: Path | None) -> list[Ve
             worker.start()
         for worker in workers:
             worker.join()
+    shutil.rmtree(finished, ignore_errors=True)
     return verdicts
 
 
