@@ -45,7 +45,6 @@ def test_queries_beside_a_training_see_whole_rows_each_once(tmp_path: Path, monk
     for thread in asking:
         thread.join()
     assert not faults, faults
-    assert seen == sorted(seen) or len(asking) > 1
     assert len(set(seen)) > 3
     (row,) = rows(store, "SELECT count(*) AS n, sum(value) AS total FROM metrics")
     assert row == {"n": 800, "total": sum(step / 2 for step in range(1, 401)) * 2}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 from pathlib import Path
 from random import Random
 
@@ -207,4 +206,3 @@ def test_a_documents_id_is_a_function_of_its_url_and_text(finished: Run) -> None
         doc_id_of("http://a/x", ""),
     }
     assert len(ids) == 4
-    assert json.dumps(sorted(ids))
