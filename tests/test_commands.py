@@ -197,6 +197,21 @@ def test_commands_of_one_flow_have_nothing_to_do_when_all_is_made(finished: Run,
     assert "Everything of the recipe demo-tiny is made; nothing was done." in said(finished, *words)
 
 
+def test_the_tokenizer_command_packs_anew_where_only_that_is_to_be_made(copied: Run) -> None:
+    changed = ("pack.validation_share=0.3",)
+    before = {
+        line.split()[0]: line for line in said(copied, "status", "demo-tiny", overrides=changed).splitlines() if line
+    }
+    assert " made" in before["tokenizer"]
+    assert "to make" in before["pack"]
+    done = copied.gristmill("tokenizer", "demo-tiny", overrides=changed)
+    assert done.returncode == 0, done.stderr[-2000:]
+    after = {
+        line.split()[0]: line for line in said(copied, "status", "demo-tiny", overrides=changed).splitlines() if line
+    }
+    assert " made" in after["pack"]
+
+
 def test_lineage_lists_the_documents_of_its_step_and_no_other(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "400")
     store = Store(str(finished.store))

@@ -87,6 +87,11 @@ def test_masking_differs_from_step_to_step_from_row_to_row_and_by_the_seed(mill:
     data = data_of(mill)
     places = {(step, row): tuple(data.batch_at(step)[2][row].tolist()) for step in (1, 2, 3) for row in (0, 1)}
     assert len(set(places.values())) == len(places)
+    # Where the first segment ends and whether the next sentence follows are drawn before any token is looked at.
+    drawn = {step: data.batch_at(step) for step in range(1, 25)}
+    for row in (0, 1):
+        assert len({int(batch[1][row].sum()) for batch in drawn.values()}) > 1
+        assert {int(batch[5][row]) for batch in drawn.values()} == {0, 1}
     assert data_of(mill, seed=77).batch_at(1)[2].tolist() != data.batch_at(1)[2].tolist()
     assert torch.equal(data_of(mill).batch_at(2)[0], data.batch_at(2)[0])
 

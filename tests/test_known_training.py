@@ -29,6 +29,8 @@ from tests.test_training import Seen
 from warehouse.artifact import Ref, read_tables
 
 SETTINGS = """
+[extract]
+part_bytes = 700
 [tokenizer]
 vocabulary = 270
 [pack]
@@ -58,7 +60,7 @@ precision = "fp32"
 
 @pytest.fixture(scope="module")
 def mill(tmp_path_factory: pytest.TempPathFactory) -> Mill:
-    """Two sources, three to one, trained for twelve steps of four windows of eight tokens."""
+    """Two sources in several shards each, three to one, trained for twelve steps of four windows of eight tokens."""
     draw = Random(8)
     sources = {name: [prose(draw, draw.randint(1, 4)) for _ in range(20)] for name in ("plays", "pages")}
     tables = {"plays": "weight = 3.0", "pages": "weight = 1.0"}
@@ -177,6 +179,10 @@ def test_steps_of_a_url_are_all_steps_that_read_it(mill: Mill) -> None:
             for doc_id, _ in owners(mill, window.source, window.start, 9):
                 read.setdefault(doc_id, set()).add(step)
     (run,) = mill.stages("pretrain")
+    shards = mill_query(
+        mill, "SELECT source, count(DISTINCT shard) FROM token_spans WHERE split = 'train' GROUP BY ALL"
+    )
+    assert all(count > 1 for _, count in shards)  # a place in a shard is not one in its source's stream
     for doc_id, url in mill_query(mill, "SELECT doc_id, url FROM documents"):
         found = rows(mill.store, f"FROM steps_of('{url}')")
         assert {row["step"] for row in found} == read.get(doc_id, set())

@@ -401,6 +401,12 @@ def test_settings_of_the_network(tmp_path: Path) -> None:
     assert ModelSettings(family="gpt1").architecture(9).norm == "post"
 
 
+def test_sizes_that_are_given_win_over_those_of_a_preset_or_a_depth() -> None:
+    model = ModelSettings.model_validate({"preset": "gpt2-small", "layers": 3, "context": 128})
+    assert (model.layers, model.width, model.heads, model.context) == (3, 768, 12, 128)
+    assert ModelSettings.model_validate({"depth": 8, "width": 64, "heads": 2}).width == 64
+
+
 @pytest.mark.parametrize("recompute", [False, True])
 def test_recompute_reaches_the_network(tmp_path: Path, recompute: bool) -> None:
     from tasks.pretrain.job import Job

@@ -30,11 +30,12 @@ from models.transformer import Transformer
 from tasks.pretrain.data import TrainingData
 from tasks.pretrain.job import Job
 from tasks.pretrain.order import DataOrder
+from tasks.pretrain.published import publish
 from tasks.pretrain.runs import find_run
 from tasks.pretrain.settings import PretrainSettings
 from tests.conftest import PROJECT, Run
 from warehouse import log
-from warehouse.artifact import Ref, load
+from warehouse.artifact import Counts, PartWriter, Ref, load
 from warehouse.store import Store
 
 KILLS = int(os.environ.get("GRISTMILL_KILLS", "1"))  # for each way to train; 20 was run by hand
@@ -192,6 +193,15 @@ def test_pinned_steps_are_saved_whatever_the_cadence_and_published_whole(finishe
     job = job_of(finished, tmp_path / "job", steps=10, save_every=4, pin_every=3)
     train(job)
     assert [step for step in range(1, 11) if checkpoint.pinned(job.folder, "test", step)] == [3, 6, 9, 10]
+    store = Store(str(tmp_path / "store"))
+    writer = PartWriter(store, job.run, "final")
+    publish(job, job.settings.model.architecture(job.vocabulary), writer)
+    writer.commit(Counts(), {})
+    published = {path.name: path for path in Path(store.url).rglob("pinned/*.safetensors")}
+    assert sorted(published) == [f"step-0000000{step}.safetensors" for step in (3, 6, 9)]
+    for name, path in published.items():
+        saved = load_file(job.folder / name)
+        assert same(load_file(path), {key[6:]: value for key, value in saved.items() if key.startswith("model.")})
     (job.folder / "step-00000006.safetensors").write_bytes(b"damaged")
     assert checkpoint.pinned(job.folder, "test", 6) is None
 
