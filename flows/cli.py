@@ -22,6 +22,7 @@ from warehouse.errors import GristmillError, SettingError
 
 if TYPE_CHECKING:
     from flows.progress import Terminal
+    from flows.server import TemporaryServer
 
 app = typer.Typer(
     help="Gristmill: web pages in, a language model out, and every grain accounted for.",
@@ -55,7 +56,7 @@ def _run_flow(
     from flows.engine import watching
     from flows.forget import print_heeded, waiting
     from flows.progress import Terminal
-    from flows.server import start_temporary_server
+    from flows.server import TemporaryServer, server_of_settings
     from tasks.crawl.purge import finish_purges
     from warehouse.log import now
 
@@ -65,20 +66,19 @@ def _run_flow(
     flow = getattr(import_module(f"flows.{flow_name}"), flow_name)
     with Terminal() as terminal:
         watching.report = terminal
-        if start_temporary_server():
-            watching.interrupted = partial(_leave, terminal)
+        if not server_of_settings():
+            server = TemporaryServer(terminal.say)
+            watching.interrupted = partial(_leave, terminal, server)
         flow(recipe=recipe, **parameters)
     if wishes and "extract" in targets:
         print_heeded(mill, wishes, started, console)
     return mill
 
 
-def _leave(terminal: Terminal) -> None:
+def _leave(terminal: Terminal, server: TemporaryServer) -> None:
     """Ctrl-C: ends the process with Prefect's temporary server, which may be gone: telling it would take minutes."""
-    from prefect.server.api.server import SubprocessASGIServer
-
     terminal.close()
-    SubprocessASGIServer().stop()
+    server.stop()
     sys.stderr.write(f"gristmill: {STOPPED}\n")
     sys.stderr.flush()
     os._exit(INTERRUPTED)
@@ -95,8 +95,6 @@ def _prepare_prefect(verbose: bool) -> None:
     defaults = {
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
     }
     if not verbose:
         defaults |= {

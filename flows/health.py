@@ -26,8 +26,10 @@ CAUSE = re.compile(r"^(?P<error>[A-Za-z_][\w.]*(?:Error|Exception)\b.*)$")
 class Api:
     """The REST interface of a Prefect server."""
 
-    def __init__(self, address: str) -> None:
-        self._client = httpx.Client(base_url=address, timeout=20, trust_env=False)
+    def __init__(self, address: str, secret: str = "") -> None:
+        user, _, password = secret.partition(":")
+        credentials = (user, password) if secret else None
+        self._client = httpx.Client(base_url=address, timeout=20, trust_env=False, auth=credentials)
 
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """What the server answers. Raises GristmillError where it stays busy."""

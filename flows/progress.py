@@ -8,6 +8,7 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
+from rich.text import Text
 
 from tasks.stage import Report, Stage
 from warehouse.artifact import Manifest
@@ -83,8 +84,12 @@ class Terminal(Report):
                 self.console.print(f"  {stage.title}: {message}")
 
     def note(self, stage: Stage, message: str) -> None:
+        self.say(f"{stage.title}: {message}")
+
+    def say(self, message: str) -> None:
+        """A line for whoever watches."""
         with self._guard:
-            self.console.print(f"[yellow]![/yellow] {stage.title}: {message}", soft_wrap=True)
+            self.console.print("[yellow]![/yellow]", Text(message), soft_wrap=True)
 
     def stage_ends(self, stage: Stage, manifest: Manifest, seconds: float, reused: bool) -> None:
         with self._guard:

@@ -2,46 +2,57 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx
 from rich.console import Console
 from rich.markup import escape
 
+from flows.gate import OPEN, origins
 from flows.health import Api, faults, settle_dead_runs, wait_for_schedules
+from flows.secret import CLIENT, HOST, SERVER, basic, new_secret, secret_for, told
 from tasks.process import descendants, end_with_this_process
 from warehouse.errors import GristmillError
 
 POOLS = ("data", "gpu")
-HOST = "127.0.0.1"
 START_SECONDS = 90
 STOP_SECONDS = 45  # a training that is told to stop saves first
 WATCH_SECONDS = 5.0
+STARTS_AGAIN = 5  # times that a temporary server is replaced when something ends it
 # Slots of concurrency limits that outlive the server's process: else a slot that was taken then is taken for ever.
 LEASES = "prefect.server.concurrency.lease_storage.filesystem"
 WITH_WORKER = "GRISTMILL_WITH_WORKER"  # in the environment of a run: it ends with the worker that began it
 
 
-def server_environment(project: Path, port: int) -> dict[str, str]:
-    """The environment of server, workers and clients: they must agree on the address."""
+def server_environment(project: Path, port: int, secret: str = "") -> dict[str, str]:
+    """The environment of server, workers and clients: they must agree on the address and on the secret."""
     quiet = {
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES,
     }
+    secret = secret or os.environ.get(SERVER) or new_secret()
     return {
         **os.environ,
         **quiet,
+        CLIENT: secret,
+        SERVER: secret,
         "PREFECT_API_URL": f"http://{HOST}:{port}/api",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(origins(port)),
+        "PREFECT_UI_API_URL": "/api",
         "PROJECT_DIR": str(project),
         "PREFECT_LOGGING_LEVEL": "INFO",
     }
@@ -59,7 +70,7 @@ def start_server(environment: dict[str, str], port: int, log: Path) -> subproces
             raise GristmillError(f"port {port} is in use: end what listens there, or choose another with --port")
     with log.open("ab") as out:
         server = subprocess.Popen(
-            prefect("server", "start", "--host", HOST, "--port", str(port)),
+            [sys.executable, "-m", "flows.gate", str(port)],
             env=environment,
             stdout=out,
             stderr=out,
@@ -78,26 +89,67 @@ def start_server(environment: dict[str, str], port: int, log: Path) -> subproces
     raise GristmillError(f"the Prefect server did not start: see {log}")
 
 
-def start_temporary_server() -> bool:
-    """Prefect's own server for this run, unless the user's settings name one; it ends with this process, however that ends.
+class TemporaryServer:
+    """Prefect's server for one run, with a secret of its own: it ends with this process, and is replaced where it ends before.
 
-    Returns whether there is one. Raises GristmillError.
+    Prefect in this process asks it from here on. Raises GristmillError where it does not start.
     """
-    from prefect.server.api.server import SubprocessASGIServer
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        from prefect.context import refresh_global_settings_context
+
+        self._say, self._stopping = say, False
+        self._port, self._log = _free_port(), Path(tempfile.mkdtemp(prefix="gristmill-prefect-")) / "server.log"
+        self._environment = server_environment(Path.cwd(), self._port, new_secret()) | {
+            "PREFECT_UI_ENABLED": "0",
+            "PREFECT__SERVER_EPHEMERAL": "1",  # without schedules and what else only a lasting server has to do
+            "PREFECT_LOGGING_LEVEL": os.environ.get("PREFECT_LOGGING_SERVER_LEVEL", "WARNING"),
+        }
+        self._server = start_server(self._environment, self._port, self._log)
+        atexit.register(self.stop)
+        os.environ.update({name: self._environment[name] for name in ("PREFECT_API_URL", CLIENT)})
+        refresh_global_settings_context()
+        threading.Thread(target=self._replace, daemon=True, name="server-watch").start()
+
+    def _replace(self) -> None:
+        for _ in range(STARTS_AGAIN):
+            self._server.wait()
+            if self._stopping:
+                return
+            self._say("the Prefect server of this run was ended from outside: another takes its place")
+            try:
+                self._server = start_server(self._environment, self._port, self._log)
+            except GristmillError as error:
+                self._say(str(error))
+                break
+        self._server.wait()
+        if not self._stopping:
+            self._say("without a Prefect server the run cannot go on: run the same command again")
+            os._exit(1)
+
+    def stop(self) -> None:
+        """Ends it."""
+        self._stopping = True
+        stop([self._server])
+        shutil.rmtree(self._log.parent, ignore_errors=True)
+
+
+def server_of_settings() -> bool:
+    """Whether the user's settings name a server; where it is the one of ``gristmill ui`` here, its secret is found."""
+    from prefect.context import refresh_global_settings_context
     from prefect.settings import get_current_settings
 
-    if get_current_settings().api.url is not None:
-        return False
-    server = SubprocessASGIServer()
-    if server.running:
-        return True
-    try:
-        server.start()
-    except Exception as error:
-        raise GristmillError(f"Prefect's temporary server did not start: {error}") from error
-    assert server.server_process is not None
-    end_with_this_process(server.server_process.pid)
-    return True
+    api = get_current_settings().api
+    if api.url is not None and api.auth_string is None and (secret := secret_for(api.url)):
+        os.environ[CLIENT] = secret
+        refresh_global_settings_context()
+    return api.url is not None
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
 
 
 def deploy(environment: dict[str, str], project: Path) -> None:
@@ -125,7 +177,7 @@ def start_workers(environment: dict[str, str], log: Path) -> list[subprocess.Pop
     with log.open("ab") as out:
         workers = [
             subprocess.Popen(
-                prefect("worker", "start", "--pool", pool, "--name", f"gristmill-{pool}"),
+                [sys.executable, "-m", "flows.worker", pool],
                 env=environment | {WITH_WORKER: "1"},
                 stdout=out,
                 stderr=out,
@@ -181,7 +233,8 @@ def serve_ui(project: Path, port: int, console: Console) -> None:
     environment = server_environment(project, port)
     signal.signal(signal.SIGTERM, _told_to_stop)
     server = start_server(environment, port, log)
-    api, workers = Api(environment["PREFECT_API_URL"]), list[subprocess.Popen[bytes]]()
+    secret, workers = environment[CLIENT], list[subprocess.Popen[bytes]]()
+    api = Api(environment["PREFECT_API_URL"], secret)
     try:
         for name in settle_dead_runs(api, POOLS):
             console.print(
@@ -191,11 +244,13 @@ def serve_ui(project: Path, port: int, console: Console) -> None:
         workers = start_workers(environment, log)
         wait_for_schedules(api, log, begin)
         console.print(
-            f"Prefect UI: http://{HOST}:{port}   (log: {log}; end with Ctrl-C)\n"
+            f"Prefect UI: http://{HOST}:{port}{OPEN}#{basic(secret)}\n"
+            f"The link lets a browser in: it is yours alone. (log: {log}; end with Ctrl-C)\n"
             f"Runs from another terminal show there after: export PREFECT_API_URL=http://{HOST}:{port}/api",
             soft_wrap=True,
         )
-        _watch(server, log, begin, console)
+        with told(port, secret):
+            _watch(server, log, begin, console)
     except KeyboardInterrupt:
         console.print("Stopping.")
     finally:

@@ -47,6 +47,10 @@ PRECISION = (
 FINISHED = (
     "GRISTMILL_TEST_FINISHED"  # a folder with a finished run of the same code, in place of one of the session's own
 )
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM_FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
 SHARED = PROJECT.parent / "shared" / "data"
 LONGEST = (
     "test_training",

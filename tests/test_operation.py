@@ -47,7 +47,6 @@ class Ui:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
-        self.api = Api(f"http://127.0.0.1:{self.port}/api")
         folder.mkdir()
         for name in ("flows", "tasks", "models", "warehouse", "configs", "demo"):
             (folder / name).symlink_to(PROJECT / name)
@@ -70,6 +69,12 @@ class Ui:
             finally:
                 if process.poll() is None:
                     process.terminate()
+
+    @property
+    def api(self) -> Api:
+        """Asked as another command of this user would."""
+        secret = (self.folder / "prefect" / f"gristmill-{self.port}.secret").read_text()
+        return Api(f"http://127.0.0.1:{self.port}/api", secret)
 
     @property
     def said(self) -> str:

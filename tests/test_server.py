@@ -6,48 +6,28 @@ import json
 import os
 import shutil
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flows.gate import OPEN
+from flows.health import Api
 from flows.recipe import load_recipe
+from flows.secret import CLIENT, basic
 from flows.server import deploy, server_environment, start_server, start_workers, stop
-from tests.conftest import PROJECT, Run, free_port
+from tests.conftest import CHROMIUM, CHROMIUM_FLAGS, PROJECT, Run, free_port
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DEPLOYMENTS = {"crawl", "corpus", "tokenizer", "pretrain", "evaluate", "pipeline"}
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(420)]
 
 
-class Server:
+class Server(Api):
     def __init__(self, environment: dict[str, str], port: int) -> None:
+        super().__init__(environment["PREFECT_API_URL"], environment[CLIENT])
         self.environment, self.address = environment, f"http://127.0.0.1:{port}"
-
-    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        content = json.dumps(body or {}).encode()
-        return self._ask(
-            urllib.request.Request(f"{self.address}/api{path}", content, {"Content-Type": "application/json"})
-        )
-
-    def get(self, path: str) -> Any:
-        return self._ask(urllib.request.Request(f"{self.address}/api{path}"))
-
-    def _ask(self, request: urllib.request.Request) -> Any:
-        """SQLite behind the server answers 503 while it is busy: its own clients try again, and so do we."""
-        for _ in range(10):
-            try:
-                with urllib.request.urlopen(request, timeout=20) as answer:
-                    return json.load(answer)
-            except urllib.error.HTTPError as error:
-                if error.code != 503:
-                    raise
-                time.sleep(1)
-        raise TimeoutError(f"the server stayed busy for {request.full_url}")
 
 
 @pytest.fixture(scope="module")
@@ -133,16 +113,11 @@ def test_page_of_the_run_shows_its_tasks_and_artifacts(server: Server, completed
     pictures = Path(os.environ.get("GRISTMILL_SCREENSHOTS", PROJECT / "build"))
     pictures.mkdir(exist_ok=True)
     (corpus,) = [run for run in server.post("/flow_runs/filter", {"limit": 50}) if run["name"].startswith("corpus ")]
-    flags = [
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-    ]
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
         page = browser.new_page(viewport={"width": 1500, "height": 1100})
+        page.goto(f"{server.address}{OPEN}#{basic(server.environment[CLIENT])}")
+        page.wait_for_url("**/dashboard*")
         page.goto(f"{server.address}/runs/flow-run/{completed['id']}")
         page.get_by_text(completed["name"]).first.wait_for(timeout=60_000)
         show(page, "Subflow Runs", "corpus demo-tiny", pictures / "pipeline-run.png")
