@@ -11,6 +11,7 @@ from resiliparse.parse.encoding import detect_encoding
 
 ACCEPTED_CODINGS = "gzip, deflate"
 _GZIP, _ZLIB, _RAW_DEFLATE = 31, 15, -15
+_STEP_BYTES, _MOST_MEMBERS = 1 << 16, 10_000
 _HEAD_BYTES = 65_536  # what is looked at to find a charset
 _META_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
 _MARKS = (
@@ -56,20 +57,27 @@ def decoded_body(body: bytes, content_encoding: str, limit: int) -> bytes:
 
 
 def _inflated(body: bytes, window_bits: int, limit: int) -> bytes:
-    out, left = bytearray(), body
-    while left:  # a gzip body may have several members
-        stream = zlib.decompressobj(window_bits)
-        try:
-            out += stream.decompress(left, limit + 1 - len(out))
-        except zlib.error as error:
-            if out:  # zeros or other padding after the last member
-                break
-            raise BodyRefused(f"the compressed body is broken ({error})") from error
-        if len(out) > limit:
-            raise BodyRefused(f"the decompressed body has more than {limit} bytes")
-        if not stream.eof:
-            raise BodyRefused("the compressed body is cut off")
-        left = stream.unused_data
+    """A body of one or several members unpacked; a few bytes at a time, since each member's end copies what is left."""
+    out, whole, members, begun, stream = bytearray(), 0, 0, False, zlib.decompressobj(window_bits)
+    for at in range(0, len(body), _STEP_BYTES):
+        left = body[at : at + _STEP_BYTES]
+        while left:
+            begun = True
+            try:
+                out += stream.decompress(left, limit + 1 - len(out))
+            except zlib.error as error:
+                if members:  # zeros or other padding after the last member
+                    return bytes(out[:whole])
+                raise BodyRefused(f"the compressed body is broken ({error})") from error
+            if len(out) > limit:
+                raise BodyRefused(f"the decompressed body has more than {limit} bytes")
+            left = stream.unused_data
+            if stream.eof:
+                whole, members, begun, stream = len(out), members + 1, False, zlib.decompressobj(window_bits)
+                if members > _MOST_MEMBERS:
+                    raise BodyRefused(f"the compressed body has more than {_MOST_MEMBERS} members")
+    if begun:
+        raise BodyRefused("the compressed body is cut off")
     return bytes(out)
 
 

@@ -100,7 +100,7 @@ def options() -> dict[str, set[str]]:
 
 def sights() -> list[Sight]:
     """Every test of the suite."""
-    return [sight for path in sorted((PROJECT / "tests").glob("test_*.py")) for sight in _sights_of(path)]
+    return [sight for path in sorted((PROJECT / "tests").rglob("test_*.py")) for sight in _sights_of(path)]
 
 
 def _sights_of(path: Path) -> Iterator[Sight]:

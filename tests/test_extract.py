@@ -12,7 +12,7 @@ from selectolax.lexbor import LexborHTMLParser
 from benchmarks.extract import sets_of, shingle_scores
 from tasks.extract import dom, patterns
 from tasks.extract.metadata import iso_date
-from tasks.extract.page import EXTRACTORS, PageRefused, read_page
+from tasks.extract.page import EXTRACTORS, read_page
 from tests.conftest import SHARED
 
 SENTENCE = "The old bridge over the river was built of stone by masons who came from the hills. "
@@ -199,14 +199,6 @@ def test_what_stands_around_an_article_goes(name: str) -> None:
     assert text.count("masons") == 18
     for word in ("Start", "wrongs", "cookies", "teaser", "First!", "Template", "var bridge", "[edit]"):
         assert word not in text
-
-
-@pytest.mark.parametrize(
-    "html", ["<div>" * 60_000 + "x" + "</div>" * 60_000, "<p " + "".join(f"a{n}=1 " for n in range(50_000)) + ">x"]
-)
-def test_a_page_that_would_keep_the_parser_busy_for_minutes_is_refused(html: str) -> None:
-    with pytest.raises(PageRefused, match="nested without end"):
-        read_page(html, URL)
 
 
 def test_a_box_of_related_pages_goes_from_the_midst_of_the_text_around_it() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import itertools
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -25,6 +27,11 @@ from warehouse.artifact import Ref
 from warehouse.store import Store
 
 PROGRESS_SECONDS = 0.5
+MOST_REFUSED = (
+    1_000  # links of a page that are kept though they are not followed: they tell why, and a page can have many
+)
+REFUSED_URL_CHARS = 500
+DIGEST_DIGITS = 16
 
 
 class Job(BaseModel):
@@ -41,6 +48,13 @@ class Job(BaseModel):
     def frontier(self) -> Path:
         """The frontier's database."""
         return self.scratch / "frontier.sqlite"
+
+
+def shortened(url: str) -> str:
+    """A URL that nobody will ask, at a length that cannot fill a disk: its beginning, and a digest of the whole."""
+    if len(url) <= REFUSED_URL_CHARS:
+        return url
+    return f"{url[:REFUSED_URL_CHARS]}…{hashlib.sha256(url.encode()).hexdigest()[:DIGEST_DIGITS]}"
 
 
 class LiveCrawl:
@@ -91,7 +105,7 @@ class LiveCrawl:
             )
         with self.frontier.transaction():
             self.frontier.settle(claim, visit.verdict, visit.refusal, dict.fromkeys(PAGE_COLUMNS) | visit.page)
-            self.frontier.add(self._judged(links_from(claim, visit)))
+            self.frontier.add(self._judged(links_from(claim, visit), MOST_REFUSED))
             if visit.content is not None:
                 self.frontier.note_content(claim, visit.content)
             row = self._row(claim, exchange, visit, offset)
@@ -136,10 +150,16 @@ class LiveCrawl:
                 continue
         self.frontier.add(self._judged(links))
 
-    def _judged(self, links: Iterable[Link]) -> Iterable[Link]:
+    def _judged(self, links: Iterable[Link], most_refused: int | None = None) -> Iterator[Link]:
+        """Links with the reason why one is not followed; of those so many at most, and cut short where they are long."""
+        refused = 0
         for link in links:
             refusal = link.refusal or self.scope.refusal(link.url, link.depth)
-            yield Link(**{**link.__dict__, "refusal": refusal}) if refusal else link
+            if refusal is None:
+                yield link
+            elif most_refused is None or refused < most_refused:
+                refused += 1
+                yield replace(link, refusal=refusal, url=shortened(link.url))
 
     def _row(self, claim: Claim, exchange: Exchange | None, visit: Visit, offset: int | None) -> dict[str, object]:
         """The fetch as a row of ``pages``."""

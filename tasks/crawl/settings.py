@@ -84,6 +84,10 @@ class CrawlSettings(StageSettings):
     backoff_s: float = operational(5.0, "seconds to wait after a first refusal; doubled after each further one", ge=0)
     max_wait_s: float = operational(HOUR, "longest wait for a host, whatever its Retry-After or Crawl-delay", ge=0)
     robots_lifetime_s: float = operational(DAY / 2, "seconds that a robots.txt is believed", gt=0, le=DAY)
+    page_seconds: float = operational(10.0, "seconds of a processor after which a page counts as failed", gt=0)
+    page_memory_bytes: int = operational(
+        1 << 30, "bytes of memory with which a page counts as failed, where the system counts them (Linux)", ge=1 << 20
+    )
     warc_bytes: int = operational(256 * MEBIBYTE, "bytes after which a WARC file is finished", ge=1)
 
     @field_validator("seeds", "prefixes")

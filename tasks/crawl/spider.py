@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from scrapy.exceptions import (
 )
 from scrapy.http import Request, Response
 
+from tasks.confined import Ended, Limits, Readers
 from tasks.crawl.archive import Exchange, Headers
 from tasks.crawl.claims import Claim
 from tasks.crawl.guard import SETTINGS_KEY, GuardedResolver, limit_headers
@@ -34,12 +36,22 @@ from tasks.crawl.politeness import OVERLOADED, Host
 from tasks.crawl.requests import moved_robots
 from tasks.crawl.scheduler import PROBE, ROBOTS, FrontierScheduler
 from tasks.crawl.settings import CrawlSettings
-from tasks.crawl.visit import FIRST_SERVER_ERROR, REDIRECTS, Visit, forbidden, soft_404_of, unanswered, visit_of
-from tasks.http import BodyRefused, decoded_body
+from tasks.crawl.visit import (
+    FIRST_SERVER_ERROR,
+    REDIRECTS,
+    Visit,
+    forbidden,
+    robots_body,
+    soft_404_of,
+    unanswered,
+    visit_of,
+)
+from tasks.http import BodyRefused
 from tasks.process import PARENT_VARIABLE, die_with_parent, emit
 from tasks.urls import canonical_url, host_name
 
 FINISHED = "finished"
+READERS = 2  # processes that read answers: one that is kept busy by a page holds up no other host for long
 log = logging.getLogger("gristmill.crawl")
 SILENCE = (CannotResolveHostError, DownloadConnectionRefusedError, DownloadTimeoutError)
 
@@ -51,9 +63,9 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc] # Scrapy is not typed her
     custom_settings: dict[str, Any] = {}  # noqa: RUF012 (Scrapy's own declaration)
     scheduler: FrontierScheduler
 
-    def __init__(self, crawl: LiveCrawl) -> None:
+    def __init__(self, crawl: LiveCrawl, readers: Readers) -> None:
         super().__init__()
-        self.crawl = crawl
+        self.crawl, self._read = crawl, readers
         self.fault: Exception | None = None
         self.reason = ""
 
@@ -62,13 +74,16 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc] # Scrapy is not typed her
         return
         yield
 
-    def parse(self, response: Response, **_: Any) -> Request | None:
+    async def parse(self, response: Response, **_: Any) -> Any:
         """Takes an answer of any status."""
-        return self._dealing(response.request, lambda: self._answered(response))
+        again = await self._dealing(response.request, self._answered(response))
+        if again is not None:
+            yield again
 
     def failed(self, failure: Any) -> None:
         """Takes a request that had no answer."""
-        self._dealing(failure.request, lambda: self._unanswered(failure))
+        self.guarded(lambda: self._unanswered(failure))
+        self._let_go_on(failure.request)
 
     def closed(self, reason: str) -> None:
         """Commits the archive's last file where all is done."""
@@ -76,12 +91,19 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc] # Scrapy is not typed her
         if reason == FINISHED and self.fault is None:
             self.guarded(self.crawl.archive.finish)
 
-    def _dealing(self, request: Request, deal: Any) -> Request | None:
+    async def _dealing(self, request: Request, deal: Coroutine[Any, Any, Request | None]) -> Request | None:
         """Deals with the end of a request, then lets its host go on; a fault of the store ends the crawl."""
-        again: Request | None = self.guarded(deal)
+        again = None
+        try:
+            again = await deal
+        except Exception as error:
+            self._stop(error)
         if again is None:
-            self.guarded(lambda: self.scheduler.finished(request.meta["host"], request.meta["kind"]))
+            self._let_go_on(request)
         return again
+
+    def _let_go_on(self, request: Request) -> None:
+        self.guarded(lambda: self.scheduler.finished(request.meta["host"], request.meta["kind"]))
 
     def guarded(self, work: Any) -> Any:
         """Scrapy would log an error and go on; here it stops the crawl, which goes on when it is run again."""
@@ -90,12 +112,18 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc] # Scrapy is not typed her
         try:
             return work()
         except Exception as error:
+            self._stop(error)
+            return None
+
+    def _stop(self, error: Exception) -> None:
+        if self.fault is None:
             self.fault = error
             log.error("the crawl stops", exc_info=error)
             asyncio.get_running_loop().create_task(self.crawler.engine.close_spider_async(reason="fault"))
-            return None
 
-    def _answered(self, response: Response) -> Request | None:
+    async def _answered(self, response: Response) -> Request | None:
+        if self.fault is not None:
+            return None
         request = response.request
         assert request is not None
         host: Host = request.meta["host"]
@@ -105,22 +133,26 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc] # Scrapy is not typed her
         retry_after = response.headers.get("Retry-After", b"").decode("latin-1")
         host.bytes += len(exchange.body)
         if request.meta["kind"] == ROBOTS:
-            return self._robots(exchange, host, request, retry_after)
+            return await self._robots(exchange, host, request, retry_after)
         if overloaded:
             self.scheduler.refused(host, retry_after)
         if request.meta["kind"] == PROBE:
             if not overloaded or host.left_alone:
-                self.scheduler.probed(host, soft_404_of(exchange, self.crawl.settings))
+                said = await self._read(soft_404_of, exchange, self.crawl.settings)
+                self.scheduler.probed(host, 0 if isinstance(said, Ended) else said)
             return None
         claim: Claim = request.meta["claim"]
         if host.robots is not None and not host.robots.allows(claim.url):  # the rules changed while it was under way
             self.crawl.forbid(claim, host.robots)
             return None
-        visit = visit_of(claim, exchange, self.crawl.settings, host.soft_404 or 0)
-        self._settle(host, claim, exchange, visit, overloaded)
+        visit = await self._read(visit_of, claim, exchange, self.crawl.settings, host.soft_404 or 0)
+        if isinstance(visit, Ended):
+            visit = unanswered(claim, "page", visit.reason, exchange.fetched_at.timestamp())
+        if self.fault is None:
+            self._settle(host, claim, exchange, visit, overloaded)
         return None
 
-    def _robots(self, exchange: Exchange, host: Host, request: Request, retry_after: str) -> Request | None:
+    async def _robots(self, exchange: Exchange, host: Host, request: Request, retry_after: str) -> Request | None:
         headers = {name.lower(): value for name, value in exchange.response_headers}
         if exchange.status in REDIRECTS and "location" in headers:
             again = moved_robots(request, headers["location"])
@@ -132,11 +164,14 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc] # Scrapy is not typed her
             self.scheduler.robots_failed(host, reason, retry_after)
             return None
         try:
-            body = decoded_body(exchange.body, headers.get("content-encoding", ""), self.crawl.settings.max_page_bytes)
+            body = await self._read(robots_body, exchange, self.crawl.settings)
         except BodyRefused as error:
             self.scheduler.robots_failed(host, str(error))
         else:
-            self.scheduler.robots_known(host, exchange.status, body, exchange.url)
+            if isinstance(body, Ended):
+                self.scheduler.robots_failed(host, body.reason)
+            else:
+                self.scheduler.robots_known(host, exchange.status, body, exchange.url)
         return None
 
     def _unanswered(self, failure: Any) -> None:
@@ -236,8 +271,10 @@ def main() -> int:
     crawl = LiveCrawl(job)
     process = CrawlerProcess(scrapy_settings(job.settings))
     crawler = process.create_crawler(SiteSpider)
-    process.crawl(crawler, crawl)
+    readers = Readers(READERS, Limits(job.settings.page_seconds, job.settings.page_memory_bytes))
+    process.crawl(crawler, crawl, readers)
     process.start()
+    readers.close()
     crawl.frontier.close()
     spider: SiteSpider = crawler.spider
     if spider.fault is not None:

@@ -55,6 +55,8 @@ def visit_of(claim: Claim, answer: Exchange, settings: CrawlSettings, soft_404: 
     """Judges an answer. ``soft_404`` is the digest of what the host says of pages that cannot be, 0 for an honest one."""
     try:
         visit = _judged(claim, answer, settings, soft_404)
+    except MemoryError:
+        raise
     except Exception as error:  # of a page that no reader foresaw: one page's fault must not end a crawl
         refusal = Refusal("page", f"{type(error).__name__}: {str(error)[:200]}")
         visit = _failed(claim, answer, refusal, {"status": answer.status})
@@ -202,6 +204,11 @@ def soft_404_of(answer: Exchange, settings: CrawlSettings) -> int:
     except (BodyRefused, ValueError, RuntimeError):
         return 0
     return fingerprint(text, answer.url) if text else 0
+
+
+def robots_body(answer: Exchange, settings: CrawlSettings) -> bytes:
+    """The decoded body of a robots.txt. Raises BodyRefused."""
+    return decoded_body(answer.body, _lower(answer).get("content-encoding", ""), settings.max_page_bytes)
 
 
 def links_from(claim: Claim, visit: Visit) -> list[Link]:

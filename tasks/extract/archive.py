@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
-import pyarrow as pa
-
+from tasks.confined import Thing
 from tasks.extract.extraction import Extraction
 from tasks.extract.files import ExternalFile, FilesSettings, external_files
-from tasks.extract.page import Documents, Extracted, ExtractSettings, PageRefused
+from tasks.extract.page import Extracted, ExtractSettings, PageRefused, Read, read_html
 from tasks.extract.warc import Malformed, Record, body_of, records
 from tasks.http import BodyRefused, decode
 from tasks.urls import canonical_url
-from warehouse.artifact import PartWriter
-from warehouse.schemas import PAGES
 from warehouse.store import Store
 
 OK = 200
@@ -31,6 +29,7 @@ class ExtractArchive(Extraction):
     """Documents of one source, from its archive files; a file is a part. Its pages are rows of ``pages``."""
 
     version = 3
+    gives_pages: ClassVar[bool] = True
 
     def __init__(self, store: Store, settings: ExtractSettings, archives: WarcSettings, source: str) -> None:
         super().__init__(store, settings, {}, source)
@@ -49,40 +48,47 @@ class ExtractArchive(Extraction):
     def part_source(self, part: str) -> Sequence[str]:
         return [self._files[part].digest]
 
-    def read(self, part: str, documents: Documents, writer: PartWriter) -> None:
-        """Reads one file from its beginning to its end, past what is malformed in it."""
-        file, pages = self._files[part], []
-        limit = self.settings.max_html_bytes
-        with file.open() as stream:
-            for record in records(stream, file.name, limit):
-                if isinstance(record, Malformed):
-                    place = f"{file.name}@{record.offset}"
-                    documents.refuse(place, 0, PageRefused("malformed record", record.reason, failed=True))
-                elif record.kind != "other" and "://" in record.url:
-                    pages.append(self._take(record, file, documents))
-        writer.table("pages", pa.Table.from_pylist(pages, schema=PAGES))
+    def pieces(self, part: str) -> Sequence[str]:
+        return [self._files[part].name]
 
-    def _take(self, record: Record, file: ExternalFile, documents: Documents) -> dict[str, Any]:
-        """Gives a record to the documents; returns its row of ``pages``."""
-        digest, refusal, body = None, None, b""
-        try:
-            url = canonical_url(record.url)
-        except ValueError:
-            url, refusal = record.url, PageRefused("not a web address")
+    def things(self, part: str, first: int) -> Iterator[Thing[list[Read]]]:
+        """One file from its beginning to its end, past what is malformed in it."""
+        file = self._files[part]
+        with file.open() as stream:
+            for record in records(stream, file.name, self.settings.max_html_bytes):
+                if isinstance(record, Malformed):
+                    refusal = PageRefused("malformed record", record.reason, failed=True)
+                    read = Read(f"{file.name}@{record.offset}", 0, found=refusal)
+                    yield Thing(read, partial(list, [read]))
+                elif record.kind != "other" and "://" in record.url:
+                    row = self._row(record, file)
+                    yield Thing(Read(row["url"], len(record.body), row=row), partial(self._record, record, row))
+
+    def _record(self, record: Record, row: dict[str, Any]) -> list[Read]:
+        """Reads a record."""
+        read, body = Read(row["url"], len(record.body), row=row), b""
+        refusal = None if _is_address(record.url) else PageRefused("not a web address")
         if refusal is None and record.kind != "revisit":
             try:
                 body = body_of(record, self.settings.max_html_bytes)
-                digest = hashlib.sha256(body).hexdigest()
+                row["digest"] = hashlib.sha256(body).hexdigest()
             except BodyRefused as error:
                 refusal = PageRefused("body", str(error), failed=True)
         if refusal is None and record.status not in (OK, None):
             refusal = PageRefused("status other than 200", f"status {record.status}")
         if refusal is not None:
-            documents.refuse(url, len(record.body), refusal)
-        elif record.kind == "conversion":
-            documents.read_text(url, Extracted(decode(body, "text/plain; charset=utf-8")), str(digest))
-        elif record.kind != "revisit":
-            documents.read_html(url, record.content_type, body, str(digest))
+            row["error"] = refusal.rule if refusal.failed else None
+            return [read._replace(found=refusal)]
+        read = read._replace(digest=str(row["digest"]))
+        if record.kind == "conversion":
+            return [read._replace(found=Extracted(decode(body, "text/plain; charset=utf-8")))]
+        if record.kind == "revisit":  # its text is that of the record that it refers to
+            return [read]
+        return [read_html(read, record.content_type, body, self.settings)]
+
+    def _row(self, record: Record, file: ExternalFile) -> dict[str, Any]:
+        """The record as a row of ``pages``."""
+        url = canonical_url(record.url) if _is_address(record.url) else record.url
         return {
             "url": url,
             "final_url": url,
@@ -93,10 +99,18 @@ class ExtractArchive(Extraction):
             "crawl": self.subject,
             "warc_path": file.address,
             "warc_offset": record.offset,
-            "digest": digest,
-            "error": refusal.rule if refusal is not None and refusal.failed else None,
+            "digest": None,
+            "error": None,
             "record": "revisit" if record.kind == "revisit" else "response",
         }
+
+
+def _is_address(url: str) -> bool:
+    try:
+        canonical_url(url)
+    except ValueError:
+        return False
+    return True
 
 
 def _time(text: str) -> datetime | None:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, ClassVar
 
-from tasks.extract.page import STAGE, Documents, ExtractSettings, committed_documents
+import pyarrow as pa
+
+from tasks.confined import Ended, Thing, read_confined
+from tasks.extract.page import STAGE, Documents, ExtractSettings, Read, committed_documents, ended
 from tasks.stage import Made, Report, Stage
 from warehouse import schemas
 from warehouse.artifact import PartRecord, PartWriter, Ref, read_tables
 from warehouse.removals import COLUMNS, Removal, first_concerned
 from warehouse.reuse import noted_part, part_identity, remember_part, take_part
+
+
+def opens(piece: int) -> Thing[Any]:
+    """Says that the next things are of a piece."""
+    return Thing(None, partial(int, piece))
 
 
 class Extraction(Stage):
@@ -24,6 +33,7 @@ class Extraction(Stage):
     name = STAGE
     settings: ExtractSettings
     removals: tuple[Removal, ...] = ()
+    gives_pages: ClassVar[bool] = False  # whether what it reads are fetches that nothing else has in ``pages``
 
     @property
     @abstractmethod
@@ -35,8 +45,15 @@ class Extraction(Stage):
         """Digests of what a part is read from."""
 
     @abstractmethod
-    def read(self, part: str, documents: Documents, writer: PartWriter) -> None:
-        """Reads a part into documents, and writes what else there is of it."""
+    def pieces(self, part: str) -> Sequence[str]:
+        """The names of what a part is read from, one after another: where one cannot be read on, the next one is."""
+
+    @abstractmethod
+    def things(self, part: str, first: int) -> Iterator[Thing[list[Read]]]:
+        """What there is to read in a part from its piece number ``first`` on, each piece announced by ``opens``.
+
+        Called in a process that foreign bytes may end.
+        """
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -65,10 +82,35 @@ class Extraction(Stage):
         earlier = self._earlier(part)
         if earlier is not None:
             return self._forget(*earlier, writer)
-        documents = Documents(self.settings, self.subject)
-        self.read(part, documents, writer)
+        documents, rows = Documents(self.settings, self.subject), []
+        for read in self._read(part):
+            if read.found is not None:
+                documents.add(read)
+            if read.row is not None:
+                rows.append(read.row)
         made = documents.write(writer, self.removals)
+        if self.gives_pages:
+            writer.table("pages", pa.Table.from_pylist(rows, schema=schemas.PAGES))
         return made.model_copy(update={"statistics": {**made.statistics, "removals": self._removal_names}})
+
+    def _read(self, part: str) -> Iterator[Read]:
+        """What the part holds, read in a process of its own, past what ends that."""
+        pieces, first = self.pieces(part), 0
+        while first < len(pieces):
+            at = first
+            for found in read_confined(self.things, part, first, limits=self.settings.limits):
+                if isinstance(found, int):
+                    at = found
+                elif not isinstance(found, Ended):
+                    yield from found
+                elif found.name is not None:
+                    yield found.name._replace(found=ended(found, self.settings))
+                else:
+                    yield Read(pieces[at], 0, found=ended(found, self.settings))
+                    break
+            else:
+                return
+            first = at + 1
 
     def remember(self, part: str) -> None:
         remember_part(self.store, self.ref, part, self._noted(part))

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import signal
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
@@ -14,10 +11,11 @@ import pyarrow.compute as pc
 from pydantic import Field
 from selectolax.lexbor import LexborHTMLParser
 
+from tasks.confined import MEMORY, TIME, Ended, Limits
 from tasks.extract.main_text import main_text
 from tasks.extract.metadata import Metadata, metadata_of
 from tasks.http import decode
-from tasks.parsing import EndlessPage, parse
+from tasks.parsing import parse
 from tasks.stage import Made, StageSettings, operational
 from tasks.urls import domain_of
 from warehouse import schemas
@@ -49,8 +47,19 @@ class ExtractSettings(StageSettings):
     )
     min_chars: int = Field(1, ge=1, description="shortest text, in characters, that is a document")
     max_html_bytes: int = Field(8 << 20, ge=1, description="largest page, in bytes, that is parsed")
+    max_part_bytes: int = Field(
+        4 << 30, ge=1, description="bytes of text that one part may hold: small files can be packed from endless ones"
+    )
     part_bytes: int = Field(16 << 20, ge=1, description="bytes of pages to aim at in a part")
-    page_seconds: float = operational(30.0, "seconds after which a page counts as failed", gt=0)
+    page_seconds: float = operational(10.0, "seconds of a processor after which a page counts as failed", gt=0)
+    page_memory_bytes: int = operational(
+        2 << 30, "bytes of memory with which a page counts as failed, where the system counts them (Linux)", ge=1 << 20
+    )
+
+    @property
+    def limits(self) -> Limits:
+        """What reading one page may take."""
+        return Limits(self.page_seconds, self.page_memory_bytes)
 
 
 class Extracted(NamedTuple):
@@ -58,10 +67,6 @@ class Extracted(NamedTuple):
 
     text: str
     about: Metadata = Metadata()
-
-
-class PageTimeout(Exception):
-    """A page took longer than its limit."""
 
 
 class PageRefused(Exception):
@@ -116,16 +121,41 @@ EXTRACTORS = {"gristmill": by_gristmill, "trafilatura": by_trafilatura, "resilip
 
 
 def read_page(html: str, url: str, extractor: str = "gristmill") -> Extracted:
-    """The main text of a page and its metadata, a pure function of its arguments.
-
-    Raises PageRefused for a page that no parser would finish.
-    """
-    try:
-        tree = parse(html)
-    except EndlessPage as error:
-        raise PageRefused(str(error), failed=True) from error
+    """The main text of a page and its metadata, a pure function of its arguments."""
+    tree = parse(html)
     about = metadata_of(tree, url)
     return Extracted(EXTRACTORS[extractor](html, tree), about)
+
+
+class Read(NamedTuple):
+    """What reading one page or text came to. ``size`` is in bytes, ``row`` its row of ``pages`` where it has one."""
+
+    url: str
+    size: int
+    digest: str = ""
+    found: Extracted | PageRefused | None = None
+    row: dict[str, Any] | None = None
+
+
+def read_html(read: Read, content_type: str, body: bytes, settings: ExtractSettings) -> Read:
+    """A page with the main text of its body, or why it gives none."""
+    kind = content_type.split(";", maxsplit=1)[0].strip().lower()
+    if kind not in HTML_TYPES:
+        return read._replace(found=PageRefused("not HTML", kind[:100]))
+    if len(body) > settings.max_html_bytes:
+        return read._replace(found=PageRefused("too large", None, len(body), settings.max_html_bytes))
+    try:
+        return read._replace(found=read_page(decode(body, content_type), read.url, settings.extractor))
+    except MemoryError:
+        return read._replace(found=PageRefused(MEMORY, None, None, settings.page_memory_bytes, failed=True))
+    except Exception as error:  # of a page that no reader foresaw: one page's fault is one page's
+        return read._replace(found=PageRefused(type(error).__name__, str(error)[:200], failed=True))
+
+
+def ended(ended: Ended, settings: ExtractSettings) -> PageRefused:
+    """The refusal of what ended its reader."""
+    thresholds = {TIME: settings.page_seconds, MEMORY: float(settings.page_memory_bytes)}
+    return PageRefused(ended.reason, None, None, thresholds.get(ended.reason), failed=True)
 
 
 class Documents:
@@ -136,72 +166,51 @@ class Documents:
         read_page("", "", settings.extractor)  # imports and compiles, which takes seconds, outside of any page's limit
         self._rows: list[dict[str, Any]] = []
         self._refused: list[dict[str, Any]] = []
-        self._bytes = 0
+        self._bytes = self._held = 0
         self._funnel: dict[str, list[int]] = {rule: [0, 0] for rule in RULES}
 
-    def read_html(self, url: str, content_type: str, body: bytes, digest: str) -> None:
-        """Takes a page."""
-        with self._refusals(url, len(body)):
-            kind = content_type.split(";", maxsplit=1)[0].strip().lower()
-            if kind not in HTML_TYPES:
-                raise PageRefused("not HTML", kind[:100])
-            if len(body) > self._settings.max_html_bytes:
-                raise PageRefused("too large", None, len(body), self._settings.max_html_bytes)
-            try:
-                with time_limit(self._settings.page_seconds):
-                    found = read_page(decode(body, content_type), url, self._settings.extractor)
-            except PageRefused:
-                raise
-            except PageTimeout:
-                raise PageRefused("time limit", None, None, self._settings.page_seconds, failed=True) from None
-            except Exception as error:
-                raise PageRefused(type(error).__name__, str(error)[:200], failed=True) from error
-            self._take(url, found, digest)
+    def add(self, read: Read) -> None:
+        """Takes what was read."""
+        self._bytes += read.size
+        found = read.found
+        if isinstance(found, Extracted):
+            about = found.about
+            text = well_formed(found.text).strip()
+            found = self._refusal(text, read.size)
+            if found is None:
+                self._rows.append(self._document(read.url, text, about, read.digest))
+                return
+        assert found is not None
+        rule = "failed" if found.failed else found.rule
+        taken = self._funnel[rule]
+        self._funnel[rule] = [taken[0] + 1, taken[1] + read.size]
+        self._refused.append(self._row(read.url, doc_id_of(read.url, ""), found))
 
-    def read_text(self, url: str, found: Extracted, digest: str) -> None:
-        """Takes a text that needs no extraction."""
-        url = well_formed(url)
-        with self._refusals(url, len(found.text.encode("utf-8", "surrogatepass"))):
-            self._take(url, found, digest)
-
-    def refuse(self, url: str, size: int, refusal: PageRefused) -> None:
-        """Accounts for a page that could not be read at all."""
-        with self._refusals(url, size):
-            raise refusal
-
-    def _take(self, url: str, found: Extracted, digest: str) -> None:
-        text = well_formed(found.text).strip()
+    def _refusal(self, text: str, size: int) -> PageRefused | None:
         if len(text) < self._settings.min_chars:
-            raise PageRefused("no text", None, len(text), self._settings.min_chars)
-        self._rows.append(
-            {
-                "doc_id": doc_id_of(url, text),
-                "url": url,
-                "domain": domain_of(url) if "://" in url else None,
-                "title": _claim(found.about.title),
-                "text": text,
-                "source": self._source,
-                "published": _claim(found.about.published),
-                "language_hint": _claim(found.about.language),
-                "canonical": _claim(found.about.canonical),
-                "digest": digest,
-                "n_chars": len(text),
-                "n_bytes": len(text.encode()),
-                "n_words": len(text.split()),
-            }
-        )
+            return PageRefused("no text", None, len(text), self._settings.min_chars)
+        self._held += len(text)
+        if self._held > self._settings.max_part_bytes:
+            return PageRefused("too large", "more text than a part may hold", self._held, self._settings.max_part_bytes)
+        return None
 
-    @contextlib.contextmanager
-    def _refusals(self, url: str, size: int) -> Iterator[None]:
-        """Turns a refusal in the block into a row."""
-        self._bytes += size
-        try:
-            yield
-        except PageRefused as refusal:
-            rule = "failed" if refusal.failed else refusal.rule
-            taken = self._funnel[rule]
-            self._funnel[rule] = [taken[0] + 1, taken[1] + size]
-            self._refused.append(self._row(url, doc_id_of(url, ""), refusal))
+    def _document(self, url: str, text: str, about: Metadata, digest: str) -> dict[str, Any]:
+        url = well_formed(url)
+        return {
+            "doc_id": doc_id_of(url, text),
+            "url": url,
+            "domain": domain_of(url) if "://" in url else None,
+            "title": _claim(about.title),
+            "text": text,
+            "source": self._source,
+            "published": _claim(about.published),
+            "language_hint": _claim(about.language),
+            "canonical": _claim(about.canonical),
+            "digest": digest,
+            "n_chars": len(text),
+            "n_bytes": len(text.encode()),
+            "n_words": len(text.split()),
+        }
 
     def _row(self, url: str, doc_id: str, refusal: PageRefused) -> dict[str, Any]:
         return {
@@ -261,22 +270,3 @@ def committed_documents(
     writer.table("decisions", decisions.sort_by(order).combine_chunks())
     update = {"kept": counts.kept - len(gone), "removed": counts.removed + len(gone)}
     return counts.model_copy(update=update), [len(gone), int(pc.sum(gone["n_bytes"]).as_py() or 0)]
-
-
-@contextlib.contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raises PageTimeout in the block after so many seconds. Without effect outside of a process's main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def expire(*_: object) -> None:
-        raise PageTimeout
-
-    previous = signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
+from tasks.confined import Thing
 from tasks.extract.extraction import Extraction
-from tasks.extract.page import FORGOTTEN, Documents, PageRefused
+from tasks.extract.page import FORGOTTEN, PageRefused, Read, read_html
 from tasks.http import BodyRefused, decoded_body
-from warehouse.artifact import FileRecord, Manifest, PartWriter, Ref, load, part_name, read_tables, verified_path
+from warehouse.artifact import FileRecord, Manifest, Ref, load, part_name, read_tables, verified_path
 
 COLUMNS = ["url", "content_type", "body_bytes", "digest", "warc_path", "warc_offset", "bucket", "verdict"]
+LARGEST_BODY = 1 << 30  # bytes; the crawl that kept it had its own limit
 
 
 class Extract(Extraction):
@@ -42,13 +45,15 @@ class Extract(Extraction):
         pages = [[page["url"], page["content_type"], page["digest"]] for page in self._pages(part)]
         return [hashlib.sha256(json.dumps(sorted(pages, key=str)).encode()).hexdigest()]
 
-    def read(self, part: str, documents: Documents, writer: PartWriter) -> None:
-        """Reads the part's pages in the order of the archive."""
-        for page, body in self._bodies(self._pages(part)):
-            if isinstance(body, PageRefused):
-                documents.refuse(page["url"], page["body_bytes"], body)
-            else:
-                documents.read_html(page["url"], page["content_type"] or "", body, page["digest"])
+    def pieces(self, part: str) -> Sequence[str]:
+        return [part]
+
+    def things(self, part: str, first: int) -> Iterator[Thing[list[Read]]]:
+        """The part's pages, in the order of the archive."""
+        open_file: dict[str, Any] = {}
+        for page in self._pages(part):
+            read = Read(page["url"], page["body_bytes"], page["digest"])
+            yield Thing(read, partial(self._page, read, page, open_file))
 
     @property
     def _crawl(self) -> Manifest:
@@ -69,29 +74,24 @@ class Extract(Extraction):
         self._dealt = part, pages
         return pages
 
-    def _bodies(self, pages: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], bytes | PageRefused]]:
-        path, stream = None, None
-        try:
-            for page in pages:
-                if page["warc_path"] != path:
-                    if stream is not None:
-                        stream.close()
-                    path = page["warc_path"]
-                    stream = self._archive_file(path).open("rb")
-                assert stream is not None
-                stream.seek(page["warc_offset"])
-                record = next(iter(ArchiveIterator(stream)))
-                if record.record_type != WarcRecordType.response:
-                    yield page, PageRefused(FORGOTTEN, "purged from the archive")
-                    continue
-                coding = (record.http_headers.get("Content-Encoding") or "") if record.http_headers else ""
-                try:
-                    yield page, decoded_body(record.reader.read(), coding, 1 << 30)
-                except BodyRefused as error:
-                    yield page, PageRefused("body", str(error), failed=True)
-        finally:
-            if stream is not None:
+    def _page(self, read: Read, page: dict[str, Any], open_file: dict[str, Any]) -> list[Read]:
+        """Reads a page; ``open_file`` holds the archive file that was read last."""
+        path = page["warc_path"]
+        if path not in open_file:
+            for stream in open_file.values():
                 stream.close()
+            open_file.clear()
+            open_file[path] = self._archive_file(path).open("rb")
+        open_file[path].seek(page["warc_offset"])
+        record = next(iter(ArchiveIterator(open_file[path])))
+        if record.record_type != WarcRecordType.response:
+            return [read._replace(found=PageRefused(FORGOTTEN, "purged from the archive"))]
+        coding = (record.http_headers.get("Content-Encoding") or "") if record.http_headers else ""
+        try:
+            body = decoded_body(record.reader.read(), coding, LARGEST_BODY)
+        except BodyRefused as error:
+            return [read._replace(found=PageRefused("body", str(error), failed=True))]
+        return [read_html(read, page["content_type"] or "", body, self.settings)]
 
     def _archive_file(self, path: str) -> Any:
         """The local copy of an archive file, of this crawl or of an earlier one."""

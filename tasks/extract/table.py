@@ -7,9 +7,9 @@ import hashlib
 import json
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -18,19 +18,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from tasks.extract.extraction import Extraction
+from tasks.confined import Thing
+from tasks.extract.extraction import Extraction, opens
 from tasks.extract.files import ExternalFile, FilesSettings, external_files
 from tasks.extract.metadata import Metadata
-from tasks.extract.page import Documents, Extracted, ExtractSettings, PageRefused
+from tasks.extract.page import Extracted, ExtractSettings, PageRefused, Read, well_formed
 from tasks.http import decode
 from tasks.urls import canonical_url
-from warehouse.artifact import PartWriter, part_name
+from warehouse.artifact import part_name
 from warehouse.errors import SettingError
 from warehouse.store import Store
 
 NAME_DIGITS = 16
 DATE_CHARS = 10  # of ISO 8601: the day
+ROWS = 256  # that are read together
+LONGEST_LINE = 64 << 20  # bytes of JSON lines: what is longer is no record
 Kind = Literal["parquet", "jsonl", "text"]
+Row = dict[str, Any] | str  # a string says where something stands that is none
+Rows = tuple[int, Callable[[], list[Row]]]  # the place of the first, and all of them
 
 
 class TextSettings(FilesSettings):
@@ -56,6 +61,11 @@ class Slice:
     stop: int
     size: int
 
+    @property
+    def title(self) -> str:
+        """Which piece of which file, for people."""
+        return f"{self.file.name}@{self.start}" if self.start else self.file.name
+
 
 class ExtractTable(Extraction):
     """Documents of one source, from texts that somebody else extracted."""
@@ -77,16 +87,26 @@ class ExtractTable(Extraction):
         return [part_name(self.subject, number) for number in range(len(self._parts))]
 
     def part_source(self, part: str) -> Sequence[str]:
-        pieces = self._parts[list(self.plan()).index(part)]
+        pieces = self._pieces(part)
         columns = [name for name in self._columns() if isinstance(self._texts, TableSettings)]
         return [self._kind, *columns, *(f"{p.file.digest} {p.file.name} {p.start} {p.stop}" for p in pieces)]
 
-    def read(self, part: str, documents: Documents, writer: PartWriter) -> None:
-        """Reads the part's pieces of files, in the order of their content."""
-        for piece in self._parts[list(self.plan()).index(part)]:
-            read = {"parquet": self._parquet, "jsonl": self._jsonl, "text": self._text}[self._kind]
-            for row in read(piece):
-                self._take(row, documents)
+    def pieces(self, part: str) -> Sequence[str]:
+        return [piece.title for piece in self._pieces(part)]
+
+    def things(self, part: str, first: int) -> Iterator[Thing[list[Read]]]:
+        """The part's pieces of files, in the order of their content, some rows at a time."""
+        rows_of = {"parquet": self._parquet, "jsonl": self._jsonl, "text": self._text}[self._kind]
+        for number, piece in list(enumerate(self._pieces(part)))[first:]:
+            yield opens(number)
+            try:
+                for place, rows in rows_of(piece):
+                    yield Thing(Read(f"{piece.title}, row {place}", 0), partial(self._documents, rows))
+            except (pa.ArrowException, OSError) as error:
+                yield Thing(None, partial(list, [_malformed(piece.title, str(error))]))
+
+    def _pieces(self, part: str) -> list[Slice]:
+        return self._parts[list(self.plan()).index(part)]
 
     @cached_property
     def _parts(self) -> list[list[Slice]]:
@@ -116,47 +136,58 @@ class ExtractTable(Extraction):
             return [Slice(file, a, b, b - a) for a, b in pairwise(bounds)]
         return [Slice(file, 0, file.size, file.size)]
 
-    def _parquet(self, piece: Slice) -> Iterator[dict[str, Any]]:
+    def _parquet(self, piece: Slice) -> Iterator[Rows]:
         with piece.file.open() as stream:
             parquet = pq.ParquetFile(stream)
             wanted = [name for name in self._columns() if name in parquet.schema_arrow.names]
             self._check(parquet.schema_arrow.names, piece.file)
-            for batch in parquet.iter_batches(row_groups=[piece.start], columns=wanted):
-                yield from batch.to_pylist()
+            place = 0
+            for batch in parquet.iter_batches(ROWS, row_groups=[piece.start], columns=wanted, use_threads=False):
+                yield place, partial(_rows_of, batch)
+                place += batch.num_rows
 
-    def _jsonl(self, piece: Slice) -> Iterator[dict[str, Any]]:
+    def _jsonl(self, piece: Slice) -> Iterator[Rows]:
         """The lines that begin within the piece."""
         with piece.file.open() as stream:
             lines: Any = gzip.GzipFile(fileobj=stream) if piece.file.name.endswith(".gz") else stream
             at = 0
             if piece.start:
                 lines.seek(piece.start - 1)
-                at = piece.start - 1 + len(lines.readline())
-            for line in _until_broken(lines):
+                at = piece.start - 1 + sum(map(len, _line(lines)))
+            begun: list[tuple[int, bytes]] = []
+            held = 0
+            for line, size in _until_broken(lines):
                 if lines is stream and at >= piece.stop:
-                    return
-                row = _json(line)
-                if line.strip():
-                    yield row if row is not None else {"": f"{piece.file.name}@{at}"}
-                at += len(line)
+                    break
+                begun.append((at, line))
+                at, held = at + size, held + len(line)
+                if len(begun) == ROWS or held >= LONGEST_LINE or not size:
+                    yield begun[0][0], partial(_objects, begun, piece.file.name)
+                    begun, held = [], 0
+            yield at, partial(_objects, begun, piece.file.name)
 
-    def _text(self, piece: Slice) -> Iterator[dict[str, Any]]:
+    def _text(self, piece: Slice) -> Iterator[Rows]:
         with piece.file.open() as stream:
             body = stream.read()
-        yield {"text": decode(body, "text/plain"), "id": piece.file.name, "title": Path(piece.file.name).stem}
+        row = {"text": decode(body, "text/plain"), "id": piece.file.name, "title": Path(piece.file.name).stem}
+        yield 0, lambda: [row]
 
-    def _take(self, row: dict[str, Any], documents: Documents) -> None:
+    def _documents(self, rows: Callable[[], list[Row]]) -> list[Read]:
+        return [self._document(row) for row in rows()]
+
+    def _document(self, row: Row) -> Read:
         text_column, url_column, id_column, title_column, date_column = self._columns()
+        if isinstance(row, str):
+            return _malformed(f"{self.subject}:{row}", "no JSON object")
         text = row.get(text_column)
         if not isinstance(text, str):
-            name = row.get("") or row.get(id_column) or "a row"
-            reason = "no JSON object" if "" in row else f"no text in the column {text_column}"
-            documents.refuse(f"{self.subject}:{name}", 0, PageRefused("malformed record", reason, failed=True))
-            return
+            reason = "the text is not UTF-8" if isinstance(text, bytes) else f"no text in the column {text_column}"
+            return _malformed(f"{self.subject}:{row.get(id_column) or 'a row'}", reason)
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         title, date = row.get(title_column), row.get(date_column)
         found = Extracted(text, Metadata(str(title) if title else None, str(date)[:DATE_CHARS] if date else None))
-        documents.read_text(self._name(row.get(url_column), row.get(id_column), digest), found, digest)
+        url = self._name(row.get(url_column), row.get(id_column), digest)
+        return Read(well_formed(url), len(text.encode("utf-8", "surrogatepass")), digest, found)
 
     def _name(self, url: Any, identity: Any, digest: str) -> str:
         """A text's URL, or else what names it within its source."""
@@ -178,12 +209,70 @@ class ExtractTable(Extraction):
             )
 
 
-def _until_broken(lines: Any) -> Iterator[bytes]:
-    """The lines of a packed file as far as it can be unpacked, then one that is no JSON and so is reported."""
+def _malformed(name: str, reason: str) -> Read:
+    return Read(name, 0, found=PageRefused("malformed record", reason, failed=True))
+
+
+def _rows_of(batch: pa.RecordBatch) -> list[Row]:
+    """Rows as dictionaries; text that is not UTF-8 stays bytes, and costs its own row."""
     try:
-        yield from lines
+        rows: list[Row] = batch.to_pylist()
+    except UnicodeDecodeError:
+        columns = {name: _values(column) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return rows
+
+
+def _values(column: pa.Array) -> list[Any]:
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        values: list[Any] = column.to_pylist()
+        return values
+    found = []
+    for value in column.cast(pa.large_binary()).to_pylist():
+        try:
+            found.append(None if value is None else value.decode())
+        except UnicodeDecodeError:
+            found.append(value)
+    return found
+
+
+def _line(lines: Any) -> Iterator[bytes]:
+    """One line, in pieces that bound what is held."""
+    while piece := lines.readline(LONGEST_LINE):
+        yield piece
+        if piece.endswith(b"\n"):
+            return
+
+
+def _until_broken(lines: Any) -> Iterator[tuple[bytes, int]]:
+    """The lines of a file and their sizes, as far as it can be unpacked; what is no JSON is reported as that.
+
+    That is what stands for a line beyond all bounds, and for the rest of a packed file that is broken. What has no size is
+    said before more is read.
+    """
+    try:
+        while True:
+            pieces = _line(lines)
+            line = next(pieces, b"")
+            if not line:
+                return
+            if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+                yield b"a line without end", 0
+                yield b"\n", len(line) + sum(map(len, pieces))
+            else:
+                yield line, len(line)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        yield f"the packed file is broken: {error}".encode()
+        yield f"the packed file is broken: {error}".encode(), 0
+
+
+def _objects(lines: Sequence[tuple[int, bytes]], name: str) -> list[Row]:
+    """The objects of lines; of what is none, where it stands."""
+    found: list[Row] = []
+    for at, line in lines:
+        if line.strip():
+            row = _json(line)
+            found.append(row if row is not None else f"{name}@{at}")
+    return found
 
 
 def _json(line: bytes) -> dict[str, Any] | None:
