@@ -192,6 +192,16 @@ def test_every_code_point_is_a_word_or_none_as_in_python() -> None:
         assert found.values[found.starts[row] : found.ends[row]].tolist() == expected
 
 
+def test_words_at_the_end_of_a_column_are_those_of_anywhere_in_it() -> None:
+    """There the table decides, elsewhere the vector loop."""
+    for code in range(1, 128):
+        text = f"ab{chr(code)}cd"
+        for column in ([text], [text, "x" * 500]):
+            found = minhash.shingle_hashes(pa.array(column), 1)
+            expected = {xxhash.xxh32_intdigest(word.encode()) for word in words_of(text)}
+            assert set(found.values[found.starts[0] : found.ends[0]].tolist()) == expected, code
+
+
 def test_texts_of_the_same_words_have_one_digest_and_others_another() -> None:
     given_texts = ["One two, three.", "one TWO three", "one two thre e", "", "...", "one two three\0", "o" * 8, "o" * 9]
     digests = [tuple(digest) for digest in minhash.sketches(pa.array(given_texts), Scheme()).digests.tolist()]

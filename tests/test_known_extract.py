@@ -90,3 +90,19 @@ def test_a_file_that_changed_without_changing_its_size_is_another_one(tmp_path: 
     (second,) = external_files(Store(folder), settings)
     assert second.size == first.size
     assert second.digest != first.digest
+
+
+def test_a_body_is_too_large_from_one_byte_beyond_the_limit(tmp_path: Path) -> None:
+    body = f"<html><body><p>{PROSE * 3}</p></body></html>".encode()
+    with (tmp_path / "a.warc.gz").open("wb") as out:
+        headers = StatusAndHeaders("200 OK", [("Content-Type", "text/html")], protocol="HTTP/1.1")
+        writer = WARCWriter(out, gzip=True)
+        writer.write_record(
+            writer.create_warc_record("http://a.example/1", "response", io.BytesIO(body), http_headers=headers)
+        )
+    archives = WarcSettings(files=(str(tmp_path / "a.warc.gz"),))
+    for limit, kept in ((len(body), 1), (len(body) - 1, 0)):
+        stage = ExtractArchive(Store(str(tmp_path / str(limit))), ExtractSettings(max_html_bytes=limit), archives, "a")
+        (record,) = [make_part(stage, part) for part in stage.plan()]
+        assert record.counts.kept == kept
+        assert record.statistics["funnel"]["too large"][0] == 1 - kept
