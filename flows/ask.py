@@ -18,6 +18,7 @@ def sql(
     query: Annotated[str, typer.Argument(help="a query; a shell without one")] = "",
     fmt: Annotated[str, typer.Option("--format", help="table, csv, json or parquet")] = "table",
     as_of: AsOf = None,
+    allow_files: Annotated[bool, typer.Option("--allow-files", help="let queries read and write any file")] = False,
     config: ConfigOption = DEFAULT,
     overrides: Overrides = [],
 ) -> None:
@@ -26,9 +27,9 @@ def sql(
 
     store = store_of(config, overrides)
     if query:
-        answer(store, query, fmt, as_of)
+        answer(store, query, fmt, as_of, allow_files=allow_files)
     else:
-        shell(store, as_of)
+        shell(store, as_of, allow_files)
 
 
 @app.command()

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from flows import ask, networks
 from flows.options import DEFAULT, INTERRUPTED, STOPPED, Config, Overrides, Verbose, console, recipe_of
+from flows.terminal import plain, shown
 from warehouse.errors import GristmillError, SettingError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _run_flow(
         and not parameters.get("fresh_crawl")
         and all(mill.is_made(name) for name in targets)
     ):
-        console.print(f"Everything of the recipe {recipe.name} is made; nothing was done.")
+        console.print(f"Everything of the recipe {shown(recipe.name)} is made; nothing was done.")
         return mill
     _prepare_prefect(verbose)
     from importlib import import_module
@@ -270,7 +270,7 @@ def _guarded(command: Callable[[], Any]) -> int:
             message = says()
         else:
             raise
-    Console(stderr=True, highlight=False).print(f"[red]gristmill:[/red] {escape(message)}", soft_wrap=True)
+    Console(stderr=True, highlight=False).print("[red]gristmill:[/red]", plain(message), soft_wrap=True)
     return 1
 
 

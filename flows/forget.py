@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.mill import Mill
+from flows.query import confine
+from flows.terminal import shown
 from tasks.crawl.purge import purge
 from tasks.pretrain.order import DataOrder
 from tasks.pretrain.settings import PretrainSettings
@@ -67,6 +69,7 @@ def _meaning(store: Store, kind: Kind, value: str) -> dict[str, Any]:
                 "SELECT DISTINCT final_url FROM pages WHERE url = $url", params={"url": url}
             ).fetchall()
             return {"urls": tuple(sorted({url, *(row[0] for row in led if row[0])}))}
+        confine(connection, store)
         statements = connection.extract_statements(value)
         if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
             raise GristmillError("the query of a removal must be one SELECT")
@@ -156,7 +159,7 @@ def _kept(mill: Mill) -> dict[str, str]:
 def print_removal(wish: Removal, console: Console) -> None:
     """What was recorded, and what it affects."""
     console.print(
-        f"{wish.documents:,} documents will be forgotten ({_name(wish)}): gristmill run makes the corpus without them."
+        f"{wish.documents:,} documents will be forgotten ({shown(_name(wish))}): gristmill run makes the corpus without them."
     )
     if not wish.documents:
         console.print("[yellow]No document is known that this means; those to come will be left out.[/yellow]")
@@ -170,7 +173,7 @@ def print_removal(wish: Removal, console: Console) -> None:
     for effect in wish.effects:
         numbers = (effect.documents, effect.tokens, effect.first_step, effect.steps)
         cells = ["" if number is None else f"{number:,}" for number in numbers]
-        table.add_row(effect.what, f"{effect.stage}/{effect.key[:12]}", effect.part, *cells)
+        table.add_row(effect.what, f"{effect.stage}/{effect.key[:12]}", shown(effect.part), *cells)
     console.print(table)
 
 
@@ -187,7 +190,7 @@ def warn_of_waiting(mill: Mill, console: Console) -> None:
     """A line for each removal that waits for a run."""
     for wish in waiting(mill):
         console.print(
-            f"[yellow]{wish.documents:,} documents are to be forgotten ({_name(wish)}, since {wish.at[:16]}) "
+            f"[yellow]{wish.documents:,} documents are to be forgotten ({shown(_name(wish))}, since {wish.at[:16]}) "
             "and still in what is shown: gristmill run[/yellow]",
             soft_wrap=True,
         )
@@ -201,7 +204,7 @@ def print_heeded(mill: Mill, wishes: list[Removal], since: datetime.datetime, co
             params={"since": since},
         ).fetchall()
     for wish in wishes:
-        console.print(f"Forgotten: {wish.documents:,} documents ({_name(wish)}).", soft_wrap=True)
+        console.print(f"Forgotten: {wish.documents:,} documents ({shown(_name(wish))}).", soft_wrap=True)
         for run in (effect for effect in wish.effects if effect.what == "checkpoint"):
             console.print(
                 f"  The training run {run.stage}/{run.key[:12]} saw them from step {run.first_step:,} on, "

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.query import connect
+from flows.terminal import shown
 from tasks.measured import SIGNALS
 from tasks.policy import LANGUAGE
 from warehouse.errors import MissingArtifact, SettingError, nearest
@@ -72,7 +73,7 @@ def _print_bars(
         box=None,
         header_style="bold",
         pad_edge=False,
-        title=f"{source}: {kept.sum():,} kept, {removed.sum():,} removed",
+        title=f"{shown(source)}: {kept.sum():,} kept, {removed.sum():,} removed",
         title_justify="left",
         title_style="",
     )
@@ -83,5 +84,7 @@ def _print_bars(
     for label, good, bad in zip(labels, kept.tolist(), removed.tolist(), strict=True):
         whole = math.ceil(WIDTH * (good + bad) / most)
         full = round(whole * good / (good + bad)) if good + bad else 0
-        table.add_row(label, f"[green]{'█' * full}[/green][red]{'░' * (whole - full)}[/red]", f"{good:,}", f"{bad:,}")
+        table.add_row(
+            shown(label), f"[green]{'█' * full}[/green][red]{'░' * (whole - full)}[/red]", f"{good:,}", f"{bad:,}"
+        )
     console.print(table)

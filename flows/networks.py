@@ -15,6 +15,7 @@ import typer
 from rich.table import Table
 
 from flows.options import DEFAULT, LATEST, Config, ConfigOption, Overrides, RunName, console, recipe_of, store_of
+from flows.terminal import for_stream
 from models.planning import GPUS, plan_training
 from warehouse.errors import SettingError, nearest
 from warehouse.store import Store
@@ -51,7 +52,8 @@ def generate(
     prompt = os.fsencode(prompt).decode(errors="replace")  # bytes that are no UTF-8 arrive as surrogates
     recipe = recipe_of(config, overrides)
     store = Store(recipe.store)
-    sys.stdout.write(write(store, find_run(store, run, recipe.name), prompt, tokens, sampling) + "\n")
+    text = write(store, find_run(store, run, recipe.name), prompt, tokens, sampling)
+    sys.stdout.write(for_stream(text, sys.stdout) + "\n")
 
 
 @app.command(name="export")

@@ -8,8 +8,8 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
-from rich.text import Text
 
+from flows.terminal import plain, shown
 from tasks.stage import Report, Stage
 from warehouse.artifact import Manifest
 
@@ -81,7 +81,7 @@ class Terminal(Report):
             if due and not self.console.is_terminal:
                 self._long.add(stage.title)
                 self._said[stage.title] = time.monotonic()
-                self.console.print(f"  {stage.title}: {message}")
+                self.console.print(plain(f"  {stage.title}: {message}"))
 
     def note(self, stage: Stage, message: str) -> None:
         self.say(f"{stage.title}: {message}")
@@ -89,7 +89,7 @@ class Terminal(Report):
     def say(self, message: str) -> None:
         """A line for whoever watches."""
         with self._guard:
-            self.console.print("[yellow]![/yellow]", Text(message), soft_wrap=True)
+            self.console.print("[yellow]![/yellow]", plain(message), soft_wrap=True)
 
     def stage_ends(self, stage: Stage, manifest: Manifest, seconds: float, reused: bool) -> None:
         with self._guard:
@@ -102,5 +102,6 @@ class Terminal(Report):
             what = "[dim]there already[/dim]" if reused else duration_text(seconds)
             mark = "[dim]=[/dim]" if reused else "[green]✓[/green]"
             self.console.print(
-                f"{mark} {stage.title:<21} {documents:<38} {size_text(manifest.bytes):>8}  {what}", soft_wrap=True
+                f"{mark} {shown(f'{stage.title:<21}')} {documents:<38} {size_text(manifest.bytes):>8}  {what}",
+                soft_wrap=True,
             )

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import re
 from contextlib import AbstractContextManager
 from typing import Any
 
 import duckdb
 
 from tasks.pretrain.order import StoredOrder
+from warehouse import log
 from warehouse.catalog import connect as connect_catalog
+from warehouse.errors import GristmillError
 from warehouse.store import Store
 
+# What a query can do without touching a file; tables that it makes live in memory.
+_READING = frozenset(
+    getattr(duckdb.StatementType, name)
+    for name in ("SELECT", "CREATE", "INSERT", "UPDATE", "DELETE", "DROP", "EXPLAIN")
+)
+_EXPLAIN = re.compile(r"\s*EXPLAIN\s+(?:ANALYZE\s+)?(?:\([^)]*\)\s*)?", re.IGNORECASE)
+FORBIDDEN = "file system operations are disabled by configuration"  # in what DuckDB says
 FUNNEL = """
 SELECT stage, subject, rule, documents_in, documents_out, bytes_in, bytes_out FROM funnel
 WHERE documents_in <> documents_out OR rule = 'duplicate near'"""
@@ -22,6 +33,27 @@ ORDER BY task, metric, value"""
 def connect(store: Store, as_of: str | None = None) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
     """A connection with every view and macro; see warehouse.catalog.connect."""
     return connect_catalog(store, as_of, StoredOrder(store, as_of))
+
+
+def confine(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
+    """From here on queries of this connection read the store's tables and no other file, and settings stay what they are."""
+    folders = [store.address(f"{folder}/") for folder in ("artifacts", log.METRICS)]
+    connection.execute("SET allow_persistent_secrets = false")
+    connection.execute(f"SET allowed_directories = {json.dumps(folders)}".replace('"', "'"))
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def check(connection: duckdb.DuckDBPyConnection, query: str) -> None:
+    """Raises GristmillError for a statement that could write a file where the store's own can be read."""
+    for statement in connection.extract_statements(query):
+        kind, text = statement.type, statement.query
+        if kind == duckdb.StatementType.EXPLAIN and (explained := _EXPLAIN.match(text)):
+            check(connection, text[explained.end() :])  # EXPLAIN ANALYZE does what it explains
+        elif kind not in _READING:
+            raise GristmillError(
+                f"{kind.name.replace('_', ' ')} is no question: queries only read; --allow-files lets them read and write files too"
+            )
 
 
 def rows(store: Store, query: str, parameters: list[Any] | None = None) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from flows.forget import warn_of_waiting
 from flows.mill import STAGES, Mill
 from flows.progress import duration_text, size_text
 from flows.query import rows
+from flows.terminal import shown
 from tasks.stage import Stage
 from warehouse.artifact import complete, read_manifest, valid_record, verified_path
 from warehouse.errors import CorruptPart, MissingArtifact
@@ -35,12 +36,12 @@ def print_status(mill: Mill, console: Console) -> None:
             manifest = complete(mill.store, stage.ref)
             if manifest is None:
                 to_make += 1
-                table.add_row(stage.title, _unmade(stage), stage.ref.key[:12])
+                table.add_row(shown(stage.title), _unmade(stage), stage.ref.key[:12])
                 continue
             counts = manifest.counts
             wall = spent.get(manifest.key, {}).get("wall")
             table.add_row(
-                stage.title,
+                shown(stage.title),
                 "[green]made[/green]",
                 manifest.key[:12],
                 f"{counts.kept:,} of {counts.documents_in:,}" if counts.documents_in else "",
@@ -81,6 +82,6 @@ def verify_files(mill: Mill, console: Console) -> bool:
                         checked += 1
                     except CorruptPart as error:
                         corrupt += 1
-                        console.print(f"[red]{error}[/red]", soft_wrap=True)
+                        console.print(f"[red]{shown(str(error))}[/red]", soft_wrap=True)
     console.print(f"{checked:,} files have the bytes that their records name.")
     return not corrupt

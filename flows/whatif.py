@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from flows.mill import Mill
 from flows.progress import size_text
 from flows.query import connect
+from flows.terminal import shown
 from tasks import policy as policies
 from tasks.facts import SelectSettings
 from tasks.policy import Policy
@@ -86,7 +86,7 @@ def _print_totals(found: list[Comparison], chosen: list[str], bytes_per_token: f
         now, then = one.now.kept, one.then.kept
         sizes = [int(one.bytes[kept].sum()) for kept in (now, then)]
         table.add_row(
-            one.source if one.source in chosen else f"{one.source} [dim](as it is)[/dim]",
+            shown(one.source) if one.source in chosen else f"{shown(one.source)} [dim](as it is)[/dim]",
             f"{len(now):,}",
             f"{now.sum():,} → {then.sum():,}",
             f"+{(then & ~now).sum():,} −{(now & ~then).sum():,}",
@@ -115,7 +115,7 @@ def _print_rules(found: list[Comparison], console: Console) -> None:
         counts = [side.get(label) for side in sides]
         if not any(counts):
             continue
-        table.add_row(escape(label), *("" if count is None else f"{count:,}" for count in counts))
+        table.add_row(shown(label), *("" if count is None else f"{count:,}" for count in counts))
     console.print(table)
 
 
@@ -135,9 +135,9 @@ def _print_samples(mill: Mill, found: list[Comparison], console: Console) -> Non
         for doc_id, source, reason in rows[:SAMPLES]:
             document = texts[doc_id]
             console.print(
-                f"  {escape(source)} {escape(document['url'])}  [yellow]{escape(reason)}[/yellow]", soft_wrap=True
+                f"  {shown(source)} {shown(document['url'])}  [yellow]{shown(reason)}[/yellow]", soft_wrap=True
             )
-            console.print(f"    [dim]{escape(' '.join(document['text'].split())[:TEXT_CHARS])}[/dim]", soft_wrap=True)
+            console.print(f"    [dim]{shown(' '.join(document['text'].split())[:TEXT_CHARS])}[/dim]", soft_wrap=True)
 
 
 def _changes(one: Comparison, gains: bool) -> int:
