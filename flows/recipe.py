@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tasks import policy as policies_of
+from tasks.addresses import PublicAddress
 from tasks.crawl.settings import CrawlSettings
 from tasks.decontaminate.overlap import DecontaminateSettings
 from tasks.dedup.band import BandSettings
@@ -68,7 +69,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, title="Recipe")
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="name of the recipe, shown in run names")
-    store: str = Field(
+    store: PublicAddress = Field(
         "data", min_length=1, description="where artifacts live: a folder, or a URL such as s3://bucket/prefix"
     )
     workers: int = Field(2, ge=1, description="parts made at once, each in a process of its own")

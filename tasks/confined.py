@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import gc
 import multiprocessing
 import os
@@ -137,6 +138,7 @@ def _begin(
         signal.signal(number, signal.SIG_DFL)
     die_with_parent(parent)
     gc.freeze()  # what the parent holds is not this process's to close
+    faulthandler.disable()
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 2)  # the last words of a library that aborts
     limit_memory(limits.memory_bytes)

@@ -97,7 +97,7 @@ class ExtractArchive(Extraction):
             "content_type": record.content_type,
             "body_bytes": len(record.body),
             "crawl": self.subject,
-            "warc_path": file.address,
+            "warc_path": file.public,
             "warc_offset": record.offset,
             "digest": None,
             "error": None,

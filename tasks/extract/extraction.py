@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from tasks.addresses import scrubbed
 from tasks.confined import Ended, Thing, read_confined
 from tasks.extract.page import STAGE, Documents, ExtractSettings, Read, committed_documents, ended
 from tasks.stage import Made, Report, Stage
@@ -95,6 +96,14 @@ class Extraction(Stage):
 
     def _read(self, part: str) -> Iterator[Read]:
         """What the part holds, read in a process of its own, past what ends that."""
+        try:
+            yield from self._read_pieces(part)
+        except Exception as error:
+            if (said := scrubbed(str(error))) != str(error):
+                raise OSError(said) from None
+            raise
+
+    def _read_pieces(self, part: str) -> Iterator[Read]:
         pieces, first = self.pieces(part), 0
         while first < len(pieces):
             at = first

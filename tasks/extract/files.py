@@ -15,6 +15,7 @@ from typing import IO, Any
 import fsspec
 from pydantic import Field
 
+from tasks.addresses import PublicAddress, expanded, public, scrubbed
 from tasks.stage import StageSettings
 from warehouse.errors import SettingError
 from warehouse.store import Store, sha256_of
@@ -25,11 +26,12 @@ LIST_SUFFIXES = (".paths", ".paths.gz")
 class FilesSettings(StageSettings):
     """Which files."""
 
-    files: tuple[str, ...] = Field(
+    files: tuple[PublicAddress, ...] = Field(
         min_length=1,
-        description="paths, globs, or URLs such as s3:// and https://; a .paths or .paths.gz file is a list of them",
+        description="paths, globs, or URLs such as s3:// and https://; a .paths or .paths.gz file is a list of them; "
+        "${NAME} stands for an environment variable, such as one with a password or a signed address",
     )
-    base: str = Field(
+    base: PublicAddress = Field(
         "https://data.commoncrawl.org/", description="where the entries of a .paths list are, unless they are URLs"
     )
     max_files: int | None = Field(None, ge=1, description="take so many files at most, the first of the list")
@@ -37,12 +39,20 @@ class FilesSettings(StageSettings):
 
 @dataclass(frozen=True)
 class ExternalFile:
-    """One file: where it is, what it is called below its glob, and what identifies its content."""
+    """One file: where it is, what it is called below its glob, and what identifies its content.
+
+    The address may let its reader in; ``public`` is what of it can be kept and shown.
+    """
 
     address: str
     name: str
     digest: str
     size: int
+
+    @property
+    def public(self) -> str:
+        """The address without what lets a reader in."""
+        return public(self.address)
 
     def open(self) -> IO[bytes]:
         """The file's bytes, with seek; a remote one is read ahead block by block."""
@@ -59,25 +69,28 @@ def external_files(store: Store, settings: FilesSettings) -> list[ExternalFile]:
 @lru_cache(maxsize=64)
 def _found(store: Store, patterns: tuple[str, ...], base: str, limit: int | None) -> tuple[ExternalFile, ...]:
     try:
-        named = [entry for pattern in patterns for entry in _expand(pattern, base)][:limit]
+        named = [entry for pattern in patterns for entry in _expand(expanded(pattern), expanded(base))][:limit]
         with _digests(store) as known:
             files = {file.digest: file for file in (_identified(*entry, known) for entry in reversed(named))}
-    except (OSError, ValueError, ImportError) as error:
-        raise SettingError(f"the files {', '.join(patterns)} cannot be read: {error}") from error
+    except SettingError:
+        raise
+    except Exception as error:  # of any file system, each with errors of its own
+        said = scrubbed(str(error))
+        raise SettingError(f"the files {', '.join(patterns)} cannot be read: {said}") from None
     if not files:
         raise SettingError(f"there is no file {', '.join(patterns)}: name paths, globs or URLs that exist")
     return tuple(files[digest] for digest in sorted(files))
 
 
 def _expand(pattern: str, base: str) -> list[tuple[str, str]]:
-    """(address, name) of what a pattern stands for; names are relative to the part of the pattern without stars."""
+    """(address, public name) of what a pattern stands for; names are relative to the part of the pattern without stars."""
     if pattern.endswith(LIST_SUFFIXES):
         with fsspec.open(pattern, "rb") as stream:
             content = stream.read()
         lines = (gzip.decompress(content) if pattern.endswith(".gz") else content).decode().split()
-        return [(line if "://" in line else base.rstrip("/") + "/" + line, line) for line in lines]
+        return [(line if "://" in line else base.rstrip("/") + "/" + line, public(line)) for line in lines]
     if not any(mark in pattern for mark in "*?["):
-        return [(pattern, Path(pattern).name)]
+        return [(pattern, Path(public(pattern)).name)]
     files = fsspec.open_files(pattern, "rb")
     fixed = pattern[: min(pattern.index(mark) for mark in "*?[" if mark in pattern)].rpartition("/")[0]
     addresses = [files.fs.unstrip_protocol(file.path) if "://" in pattern else file.path for file in files]
@@ -100,7 +113,7 @@ def _identified(address: str, name: str, known: dict[str, list[str]]) -> Externa
             if name.lower() in ("etag", "lastmodified", "last-modified", "mtime", "size")
         }
         return ExternalFile(
-            address, name, f"remote:{address} {json.dumps(said, sort_keys=True)}", int(info.get("size") or 0)
+            address, name, f"remote:{public(address)} {json.dumps(said, sort_keys=True)}", int(info.get("size") or 0)
         )
     local = Path(path)
     status = local.stat()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import math
 import zlib
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
+from tasks.addresses import scrubbed
 from tasks.confined import Thing
 from tasks.extract.extraction import Extraction, opens
 from tasks.extract.files import ExternalFile, FilesSettings, external_files
@@ -103,7 +105,7 @@ class ExtractTable(Extraction):
                 for place, rows in rows_of(piece):
                     yield Thing(Read(f"{piece.title}, row {place}", 0), partial(self._documents, rows))
             except (pa.ArrowException, OSError) as error:
-                yield Thing(None, partial(list, [_malformed(piece.title, str(error))]))
+                yield Thing(None, partial(list, [_malformed(piece.title, scrubbed(str(error)))]))
 
     def _pieces(self, part: str) -> list[Slice]:
         return self._parts[list(self.plan()).index(part)]
@@ -148,7 +150,8 @@ class ExtractTable(Extraction):
 
     def _jsonl(self, piece: Slice) -> Iterator[Rows]:
         """The lines that begin within the piece."""
-        with piece.file.open() as stream:
+        raw: Any = piece.file.open()  # some of fsspec's read no part of a line
+        with io.BufferedReader(raw) as stream:
             lines: Any = gzip.GzipFile(fileobj=stream) if piece.file.name.endswith(".gz") else stream
             at = 0
             if piece.start:
