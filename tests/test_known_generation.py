@@ -173,3 +173,16 @@ def test_the_command_writes_what_the_network_would_with_each_of_its_options(
     ):
         expected = generate(model, start, 14, sampling, stop=codec.end_of_text)
         assert written(chained, *options, "--tokens", "14", "--run", run[:6]) == f"A{codec.decode(expected)}\n", options
+
+
+def test_the_command_stops_where_the_network_ends_the_text(chained: tuple[Mill, str, Transformer]) -> None:
+    mill, _, model = chained
+    codec = Codec.load(mill.store, mill.stages("tokenizer")[0].ref)
+    start = [codec.end_of_text, *codec.encode("A")]
+    for seed in range(1, 200):
+        plain = generate(model, start, 60, Sampling(1.5, 0, 1.0, seed=seed))
+        if codec.end_of_text in plain[2:40]:
+            break
+    end = plain.index(codec.end_of_text)
+    options = ("--temperature", "1.5", "--top-k", "0", "--seed", str(seed), "--tokens", "60")
+    assert written(chained, *options) == f"A{codec.decode(plain[:end])}\n"

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from flows.mill import STAGES, Mill
 from flows.query import rows
 from flows.recipe import load_recipe
+from tasks.measured import read_signals
 from tasks.repetition.recur import Texts, stretches, tally
 from tasks.signals.measure import buffers
 
@@ -174,3 +175,14 @@ def test_a_document_is_taken_from_the_source_whose_policy_lets_it_pass(tmp_path:
     for name in STAGES[1 : STAGES.index("select") + 1]:
         made.make(name)
     assert rows(made.store, "SELECT source FROM corpus") == [{"source": "b"}]
+
+
+def test_each_signal_of_repetition_is_read_as_itself(mill: Mill) -> None:
+    (elect,) = mill.stages("elect")
+    names = ["recurring_line_char_share", "recurring_paragraph_char_share", "repeated_span_char_share"]
+    source = next(iter(mill.recipe.sources))
+    read = read_signals(mill.store, elect.inputs, source, ["gopher_word_count", *names]).to_pylist()
+    shown = {row["doc_id"]: row for row in rows(mill.store, "FROM signals")}
+    assert read
+    assert all(row[name] == shown[row["doc_id"]][name] for row in read for name in ("gopher_word_count", *names))
+    assert len({tuple(row[name] for row in read) for name in names}) == 3

@@ -107,6 +107,28 @@ def test_decisions_name_the_first_rule_and_every_rule_that_would_have(mill: Mill
         assert (row["verdict"] == "removed") == bool(row["rules"])
 
 
+def test_documents_are_counted_at_the_first_rule_that_they_break(mill: Mill) -> None:
+    decided = rows(
+        mill.store, "SELECT source, rule, rules FROM decisions WHERE stage = 'select' AND verdict = 'removed'"
+    )
+    first = Counter(row["rule"] for row in decided)
+    of_crawl = Counter(row["rule"] for row in decided if row["source"] == "crawl")
+    assert sum(len(row["rules"]) for row in decided) > len(decided)  # some break several
+    funnel = rows(
+        mill.store,
+        "SELECT rule, sum(documents_in - documents_out)::INT AS n FROM funnel WHERE stage = 'select' AND documents_in > documents_out GROUP BY rule",
+    )
+    assert {row["rule"]: row["n"] for row in funnel} == first
+    (elect,) = mill.stages("elect")
+    now = elect.settings
+    assert isinstance(now, SelectSettings)
+    (crawl,) = [one for one in compare(mill.store, elect.inputs, now, now) if one.source == "crawl"]
+    told = {rule: count for rule, count in crawl.now.by_rule().items() if count}
+    assert {rule: count for rule, count in told.items() if "duplicate" not in rule} == {
+        rule: count for rule, count in of_crawl.items() if "duplicate" not in rule
+    }
+
+
 def test_the_corpus_is_without_personal_data_and_without_the_lines_that_go(mill: Mill) -> None:
     texts = {row["url"]: row["text"] for row in rows(mill.store, "FROM corpus")}
     assert texts["http://crawl.example/0"].endswith("Write to <EMAIL> from <IP>.")

@@ -14,10 +14,12 @@ import pytest
 
 from flows.gate import OPEN
 from flows.health import Api
+from flows.query import rows
 from flows.recipe import load_recipe
 from flows.secret import CLIENT, basic
 from flows.server import deploy, server_environment, start_server, start_workers, stop
 from tests.conftest import CHROMIUM, CHROMIUM_FLAGS, PROJECT, Run, free_port
+from warehouse.store import Store
 
 DEPLOYMENTS = {"crawl", "corpus", "tokenizer", "pretrain", "evaluate", "pipeline"}
 
@@ -78,7 +80,7 @@ def completed(server: Server, finished: Run, tmp_path_factory: pytest.TempPathFa
 
 
 def test_run_through_a_worker_completes_with_named_tasks_and_artifacts(
-    server: Server, completed: dict[str, Any]
+    server: Server, completed: dict[str, Any], finished: Run
 ) -> None:
     assert completed["name"].startswith("pipeline demo-tiny ")
     tasks = {task["name"] for task in server.post("/task_runs/filter", {"limit": 200})}
@@ -93,6 +95,11 @@ def test_run_through_a_worker_completes_with_named_tasks_and_artifacts(
     assert states == {"Completed", "Reused"}
     artifacts = {artifact["key"]: artifact for artifact in server.post("/artifacts/filter", {"limit": 50})}
     assert {"crawl-summary", "funnel", "tokens", "training", "scores", "report"} <= set(artifacts)
+    (made,) = rows(
+        Store(str(finished.store)),  # of the same pages
+        "SELECT sum(n_bytes) / sum(length) AS per FROM token_spans WHERE source = 'works' AND split = 'train'",
+    )
+    assert f"| {made['per']:.2f} |" in artifacts["tokens"]["data"]
     assert json.loads(artifacts["funnel"]["data"])[0]["stage"] in ("crawl", "extract", "select")
 
 
