@@ -78,7 +78,8 @@ def test_pages_with_a_date_alone_are_asked_whether_they_have_changed_since(
 
 def test_a_crawl_builds_on_the_newest_one_before_it(shelf: Shelf, tmp_path: Path) -> None:  # noqa: F811
     url = f"{shelf.root}/p/0"
-    crawl_anew(tmp_path, shelf.settings())
+    first, _ = crawl_anew(tmp_path, shelf.settings())
+    assert documents_of(first)[1][url].startswith("Page 0.")
     shelf.pages["/p/0"] = "Something else. " + "word " * 400
     second, pages = crawl_anew(tmp_path, shelf.settings())
     assert pages[url]["record"] == "response"
