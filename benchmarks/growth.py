@@ -96,7 +96,7 @@ def matched(store: Store, sources: list[str], memory_mb: int) -> tuple[int, int]
     (match,) = run_stages(
         [Match(store, MatchSettings(memory_mb=memory_mb), {**inputs, "candidates": Input.of(band.ref)})]
     )
-    log.note_stage(store, log.new_run("benchmark"), [match.ref])
+    log.note_stage(store, log.new_run(store, "benchmark"), [match.ref])
     last = load(store, documents[sources[-1]].ref)
     sizes = (read_tables(store, last.ref, "documents", ["n_bytes"], [part.part])["n_bytes"] for part in last.parts)
     return last.counts.kept, sum(int(pc.sum(size).as_py()) for size in sizes)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.options import DEFAULT, LATEST, AsOf, Config, ConfigOption, Overrides, RunName, console, recipe_of, store_of
+from flows.options import DEFAULT, LATEST, AsOf, Config, ConfigOption, Overrides, RunName, console, recipe_of
 from warehouse.errors import GristmillError
 from warehouse.store import Store
 
@@ -25,11 +25,12 @@ def sql(
     """Asks the store in SQL (DuckDB): pages, documents, signals, duplicates, decisions, corpus, metrics, and more."""
     from flows.shell import answer, shell
 
-    store = store_of(config, overrides)
+    recipe = recipe_of(config, overrides)
+    store = Store(recipe.store)
     if query:
-        answer(store, query, fmt, as_of, allow_files=allow_files)
+        answer(store, query, fmt, as_of, allow_files=allow_files, recipe=recipe.name)
     else:
-        shell(store, as_of, allow_files)
+        shell(store, as_of, allow_files, recipe.name)
 
 
 @app.command()
@@ -46,13 +47,14 @@ def why(
         canonical = canonical_url(url)
     except ValueError as error:
         raise GristmillError(f"{error}: give the page's whole address") from error
-    literal = canonical.replace("'", "''")
+    literal, recipe = canonical.replace("'", "''"), recipe_of(config, overrides)
     answer(
-        store_of(config, overrides),
+        Store(recipe.store),
         f"SELECT stage, what, detail FROM why('{literal}')",
         "table",
         None,
         empty=f'Nothing is known of {canonical}: it was not crawled. Known domains: gristmill sql "SELECT DISTINCT domain FROM documents"',
+        recipe=recipe.name,
     )
 
 
@@ -76,6 +78,7 @@ def lineage(
         "table",
         None,
         empty=f"the run {known.key[:12]} has {known.settings.last_step:,} steps, and no step {step:,}",
+        recipe=recipe.name,
     )
 
 
@@ -114,7 +117,8 @@ def histogram(
     """Shows how a signal is spread over each source, and which of it is kept."""
     from flows.histogram import histogram as show
 
-    show(store_of(config, overrides), signal, console)
+    recipe = recipe_of(config, overrides)
+    show(Store(recipe.store), signal, console, recipe.name)
 
 
 @app.command()

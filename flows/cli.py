@@ -19,6 +19,7 @@ from flows import ask, networks
 from flows.options import DEFAULT, INTERRUPTED, STOPPED, Config, Overrides, Verbose, console, recipe_of
 from flows.terminal import plain, shown
 from warehouse.errors import GristmillError, SettingError
+from warehouse.store import Store
 
 if TYPE_CHECKING:
     from flows.progress import Terminal
@@ -169,15 +170,16 @@ def evaluate(config: Config = DEFAULT, overrides: Overrides = [], verbose: Verbo
 def status(
     config: Config = DEFAULT,
     overrides: Overrides = [],
-    verify: Annotated[bool, typer.Option(help="read every file and compare its SHA-256")] = False,
+    verify: Annotated[bool, typer.Option(help="read every file of the store and compare its SHA-256")] = False,
 ) -> None:
     """Shows which artifacts of a recipe are made, which are to be made, and what they cost."""
     from flows.mill import Mill
-    from flows.status import print_status, verify_files
+    from flows.status import print_status
+    from flows.verify import verify as verify_store
 
-    mill = Mill(recipe_of(config, overrides))
-    whole = verify_files(mill, console) if verify else True
-    print_status(mill, console)
+    recipe = recipe_of(config, overrides)
+    whole = verify_store(Store(recipe.store), console) if verify else True
+    print_status(Mill(recipe), console)
     if not whole:
         raise typer.Exit(1)
 

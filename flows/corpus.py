@@ -32,4 +32,4 @@ def corpus(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, run_id: s
     make(mill, "decontaminate")
     make(mill, "elect")
     make(mill, "select")
-    show_funnel(mill, rows(mill.store, FUNNEL))
+    show_funnel(mill, rows(mill.store, FUNNEL, own=mill.own))

@@ -26,6 +26,7 @@ def crawl(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, fresh: boo
         mill.store,
         "SELECT crawl, count(*) AS n, count(*) FILTER (WHERE status = 200) AS ok, sum(body_bytes) AS size FROM pages "
         "WHERE crawl IN (SELECT crawl FROM urls) GROUP BY ALL",
+        own=mill.own,
     )
     show_summary(
         "crawl-summary",

@@ -24,7 +24,7 @@ def evaluate(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, run_id:
     """
     mill = mill_of(config, recipe, run_id)
     make(mill, "evaluate")
-    scores = rows(mill.store, SCORES)
+    scores = rows(mill.store, SCORES, own=mill.own)
     show_summary(
         "scores",
         "\n".join(

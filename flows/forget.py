@@ -180,7 +180,7 @@ def print_removal(wish: Removal, console: Console) -> None:
 def waiting(mill: Mill) -> list[Removal]:
     """Removals that the newest documents of the recipe do not heed yet."""
     heeded: set[str] = set()
-    for ref in log.current(mill.store).get("extract", []):
+    for ref in log.current(mill.store, recipe=mill.recipe.name).get("extract", []):
         manifest = read_manifest(mill.store, ref)
         heeded.update(manifest.settings.get("removals", []) if manifest is not None else [])
     return [wish for wish in mill.removals if wish.identity not in heeded]

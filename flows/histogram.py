@@ -21,13 +21,13 @@ BINS, WIDTH = 20, 40
 LONG_TAIL = 8  # times the median: from there on, bins grow by a factor
 
 
-def histogram(store: Store, signal: str, console: Console) -> None:
+def histogram(store: Store, signal: str, console: Console, recipe: str = "") -> None:
     """Prints a table of bars for each source. Raises SettingError for a signal that there is not."""
     names = [known.name for known in SIGNALS]
     if signal not in names:
         raise SettingError(f"there is no signal {signal}; the nearest is {nearest(signal, names)}")
     definition = next(known for known in SIGNALS if known.name == signal)
-    with connect(store) as connection:
+    with connect(store, recipe=recipe) as connection:
         found = connection.sql(f"""
             SELECT d.source, coalesce(v.verdict, 'kept') AS verdict, s."{signal}" AS value
             FROM signals s JOIN stored.documents d USING (doc_id)

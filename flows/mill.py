@@ -35,7 +35,7 @@ from tasks.tokenizer import TrainTokenizer
 from warehouse import log
 from warehouse.artifact import Manifest, Ref, complete
 from warehouse.errors import GristmillError, MissingArtifact
-from warehouse.removals import removals
+from warehouse.removals import check_all, removals
 from warehouse.store import Store
 
 STAGES = (
@@ -84,7 +84,7 @@ class Mill:
         self._make_parts, self._report = make_parts, report
         self._asked: dict[str, Sequence[Stage]] | None = None
         self.removals = removals(self.store) if heed_removals else ()
-        self._run = log.resume_run(self.store, run_id) if run_id else log.new_run(recipe.name)
+        self._run = log.resume_run(self.store, run_id) if run_id else log.new_run(self.store, recipe.name)
 
     @cached_property
     def whole(self) -> Mill:
@@ -232,7 +232,7 @@ class Mill:
             raise MissingArtifact(
                 f"the source {source} has not been crawled yet: run gristmill crawl or gristmill run first"
             )
-        return content_input(manifest)
+        return content_input(self.store, manifest)
 
     def _inputs(self, **names: str) -> dict[str, Input]:
         """Input name -> stage name, as inputs; a stage with several subjects gives ``name/subject`` each."""
@@ -244,6 +244,7 @@ class Mill:
 
     def make(self, name: str) -> list[Manifest]:
         """Makes or reuses a stage's artifacts and shows them in the catalog."""
+        check_all(self.store)
         stages = self.stages(name)
         with self._demo_sites(stages) if name == "crawl" else ExitStack():
             manifests = run_stages(stages, self._make_parts, self._report)
@@ -263,8 +264,21 @@ class Mill:
             return False
         if not stages:  # nothing to crawl
             return True
-        shown = log.current(self.store).get(name, [])
+        shown = log.current(self.store, recipe=self.recipe.name).get(name, [])
         return [stage.ref for stage in stages] == shown and all(complete(self.store, stage.ref) for stage in stages)
+
+    @property
+    def own(self) -> dict[str, list[Ref]]:
+        """The recipe's own artifacts that are there, whatever else was made in the store since."""
+        found: dict[str, list[Ref]] = {}
+        for name in STAGES:
+            try:
+                refs = [stage.ref for stage in self.stages(name)]
+            except MissingArtifact:
+                break
+            if refs and all(complete(self.store, ref) is not None for ref in refs):
+                found[name] = refs
+        return found
 
     @contextmanager
     def _demo_sites(self, crawls: Sequence[Stage]) -> Iterator[None]:

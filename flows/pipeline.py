@@ -12,6 +12,7 @@ from flows.pretrain import pretrain
 from flows.recipe import DEFAULT_CONFIG, Recipe, load_recipe
 from flows.tokenizer import tokenizer
 from warehouse.log import new_run
+from warehouse.store import Store
 
 
 @flow(name="pipeline", flow_run_name=run_name, task_runner=task_runner())
@@ -25,7 +26,7 @@ def pipeline(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, fresh_c
 
     """
     chosen = recipe or load_recipe(config)
-    run_id = new_run(chosen.name).id
+    run_id = new_run(Store(chosen.store), chosen.name).id
     crawl(config, chosen, fresh=fresh_crawl, run_id=run_id)
     corpus(config, chosen, run_id=run_id)
     tokenizer(config, chosen, run_id=run_id)

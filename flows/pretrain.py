@@ -27,6 +27,7 @@ def pretrain(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, run_id:
         "SELECT step, max(value) FILTER (WHERE name = 'loss') AS loss, max(value) FILTER (WHERE name = 'validation_loss') AS held_out "
         "FROM metrics WHERE run = ? GROUP BY step HAVING held_out IS NOT NULL ORDER BY step",
         [stage.ref.key],
+        own=mill.own,
     )
     show_summary(
         "training",

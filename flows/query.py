@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -11,6 +12,7 @@ import duckdb
 
 from tasks.pretrain.order import StoredOrder
 from warehouse import log
+from warehouse.artifact import Ref
 from warehouse.catalog import connect as connect_catalog
 from warehouse.errors import GristmillError
 from warehouse.store import Store
@@ -30,9 +32,11 @@ SELECT task, metric, e.run, value, stderr, n FROM evaluations e WHERE task IN ('
 ORDER BY task, metric, value"""
 
 
-def connect(store: Store, as_of: str | None = None) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+def connect(
+    store: Store, as_of: str | None = None, recipe: str = "", own: Mapping[str, Sequence[Ref]] | None = None
+) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
     """A connection with every view and macro; see warehouse.catalog.connect."""
-    return connect_catalog(store, as_of, StoredOrder(store, as_of))
+    return connect_catalog(store, as_of, StoredOrder(store, as_of, recipe), recipe, own)
 
 
 def confine(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
@@ -56,7 +60,12 @@ def check(connection: duckdb.DuckDBPyConnection, query: str) -> None:
             )
 
 
-def rows(store: Store, query: str, parameters: list[Any] | None = None) -> list[dict[str, Any]]:
-    """The answer to a query as dictionaries."""
-    with connect(store) as connection:
+def rows(
+    store: Store,
+    query: str,
+    parameters: list[Any] | None = None,
+    own: Mapping[str, Sequence[Ref]] | None = None,
+) -> list[dict[str, Any]]:
+    """The answer to a query as dictionaries; of the artifacts that are named, where some are."""
+    with connect(store, own=own) as connection:
         return list(connection.sql(query, params=parameters or []).to_arrow_table().to_pylist())

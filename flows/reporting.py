@@ -19,7 +19,7 @@ def report_path(mill: Mill) -> str:
 
 def publish_report(mill: Mill) -> str:
     """Writes the report of what the catalog shows; returns its address."""
-    with connect(mill.store) as connection:
+    with connect(mill.store, own=mill.own) as connection:
         page = render(connection, mill.recipe.name)
     path = report_path(mill)
     mill.store.write_bytes(path, page.encode())
@@ -35,7 +35,7 @@ def publish_card(mill: Mill) -> str:
         card.CardSource(name, _origin(source), source.license, source.policy, mill.recipe.policy_of(source))
         for name, source in mill.recipe.sources.items()
     ]
-    with connect(mill.store) as connection:
+    with connect(mill.store, own=mill.own) as connection:
         text = card.render(connection, mill.recipe.name, str(select.ref), sources)
     path = f"cards/{mill.recipe.name}-{select.ref.key[:12]}.md"
     mill.store.write_bytes(path, text.encode())

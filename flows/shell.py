@@ -31,11 +31,19 @@ BATCH_ROWS = 2048
 HISTORY = Path.home() / ".gristmill_history"
 
 
-def answer(store: Store, query: str, fmt: str, as_of: str | None, empty: str = "", allow_files: bool = False) -> None:
+def answer(
+    store: Store,
+    query: str,
+    fmt: str,
+    as_of: str | None,
+    empty: str = "",
+    allow_files: bool = False,
+    recipe: str = "",
+) -> None:
     """Runs a query and prints its rows; ``empty`` is the error where there is none."""
     if fmt not in FORMATS:
         raise SettingError(f"there is no format {fmt}: use one of {', '.join(FORMATS)}")
-    with connect(store, as_of) as connection:
+    with connect(store, as_of, recipe) as connection:
         if not allow_files:
             confine(connection, store)
         with explained():
@@ -162,13 +170,13 @@ def _cell(value: object) -> Text:
     return plain(text if len(text) <= 300 else f"{text[:299]}…")
 
 
-def shell(store: Store, as_of: str | None, allow_files: bool = False) -> None:
+def shell(store: Store, as_of: str | None, allow_files: bool = False, recipe: str = "") -> None:
     """Reads queries that end in a semicolon and prints their answers, until the end of input."""
     with contextlib.suppress(ImportError, OSError):
         import readline
 
         readline.read_history_file(HISTORY)
-    with connect(store, as_of) as connection:
+    with connect(store, as_of, recipe) as connection:
         views = [
             name
             for (name,) in connection.sql(

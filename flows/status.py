@@ -11,8 +11,8 @@ from flows.progress import duration_text, size_text
 from flows.query import rows
 from flows.terminal import shown
 from tasks.stage import Stage
-from warehouse.artifact import complete, read_manifest, valid_record, verified_path
-from warehouse.errors import CorruptPart, MissingArtifact
+from warehouse.artifact import complete, read_manifest, valid_record
+from warehouse.errors import MissingArtifact
 
 
 def print_status(mill: Mill, console: Console) -> None:
@@ -60,28 +60,3 @@ def _unmade(stage: Stage) -> str:
     names = [name.removesuffix(".json") for name in stage.store.names(f"{stage.ref.folder}/records")]
     made = sum(valid_record(stage.store, stage.ref, name) is not None for name in names)
     return f"[yellow]begun, {made} parts made[/yellow]" if made else "[yellow]to make[/yellow]"
-
-
-def verify_files(mill: Mill, console: Console) -> bool:
-    """Reads every file of the recipe's artifacts; a corrupt one is set aside, so that the next run makes it anew.
-
-    Returns whether all were whole.
-    """
-    checked, corrupt = 0, 0
-    for name in STAGES:
-        try:
-            stages = mill.stages(name)
-        except MissingArtifact:
-            break
-        for stage in stages:
-            manifest = read_manifest(mill.store, stage.ref)
-            for part in manifest.parts if manifest is not None else ():
-                for file in part.files:
-                    try:
-                        verified_path(mill.store, stage.ref, file)
-                        checked += 1
-                    except CorruptPart as error:
-                        corrupt += 1
-                        console.print(f"[red]{shown(str(error))}[/red]", soft_wrap=True)
-    console.print(f"{checked:,} files have the bytes that their records name.")
-    return not corrupt

@@ -26,6 +26,7 @@ def tokenizer(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, run_id
         mill.store,
         "SELECT source, split, count(*) AS documents, sum(length)::BIGINT AS tokens, sum(n_bytes) / sum(length) AS per "
         "FROM token_spans GROUP BY ALL ORDER BY ALL",
+        own=mill.own,
     )
     show_summary(
         "tokens",

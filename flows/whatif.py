@@ -70,7 +70,7 @@ def what_if(mill: Mill, policy: Policy, sources: list[str], console: Console) ->
     chosen = sources or [name for name, source in mill.recipe.sources.items() if source.policy] or list(now.policies)
     then = now.model_copy(update={"policies": {**now.policies, **dict.fromkeys(chosen, policy)}})
     found = compare(mill.store, elect.inputs, now, then)
-    with connect(mill.store) as connection:
+    with connect(mill.store, own=mill.own) as connection:
         ((rate,),) = connection.sql("SELECT sum(n_bytes) / sum(length) FROM token_spans").fetchall()
     _print_totals(found, chosen, float(rate or BYTES_PER_TOKEN), console)
     _print_rules([one for one in found if one.source in chosen], console)
@@ -145,7 +145,7 @@ def _changes(one: Comparison, gains: bool) -> int:
 
 
 def _texts(mill: Mill, doc_ids: list[str]) -> dict[str, dict[str, Any]]:
-    with connect(mill.store) as connection:
+    with connect(mill.store, own=mill.own) as connection:
         found = connection.sql(
             "SELECT doc_id, any_value(url) AS url, any_value(left(text, 400)) AS text FROM stored.documents "
             "WHERE doc_id IN (SELECT unnest(?)) GROUP BY doc_id",

@@ -24,6 +24,8 @@ from typing import Any, Generic, ParamSpec, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from warehouse.store import user_cache
+
 IMPORTED = re.compile(r"^\s*from (tasks[\w.]*) import", re.M)
 KEPT_DAYS = 30  # that the folder of other sources is kept after its last use
 Parameters = ParamSpec("Parameters")
@@ -36,8 +38,7 @@ def cache_folder() -> Path:
     digest = hashlib.sha256(version("numba").encode())
     for path, source in sorted(_compiled_sources().items()):
         digest.update(f"{path}\0{source}\0".encode())
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = base / "gristmill" / f"compiled-{digest.hexdigest()[:16]}"
+    folder = user_cache(f"compiled-{digest.hexdigest()[:16]}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         folder.touch()

@@ -74,6 +74,9 @@ def export(store: Store, run: KnownRun, folder: Path, asked: str) -> dict[str, A
     }
 
 
+_NEVER_TAKEN = {"auto_map", "quantization_config", "attn_implementation", "experts_implementation", "custom_pipelines"}
+
+
 def _transformers() -> Any:
     """The library, imported when it is needed since that takes seconds, and silent."""
     import transformers
@@ -130,8 +133,7 @@ def _with_padding(
 
 def _compared(folder: Path, model: Transformer, kind: str) -> float:
     """The largest difference between logits of the exported folder and of the network. Raises GristmillError."""
-    transformers = _transformers()
-    loaded = getattr(transformers, CLASSES[kind]).from_pretrained(folder, dtype=torch.float32).eval()
+    loaded = _as_transformers_has_it(folder, kind)
     length = min(COMPARED_TOKENS, model.arch.context)
     draw = torch.Generator().manual_seed(0)
     ids = torch.randint(0, model.arch.vocabulary, (2, length), generator=draw)
@@ -149,6 +151,23 @@ def _compared(folder: Path, model: Transformer, kind: str) -> float:
             )
         )
     return difference
+
+
+def _as_transformers_has_it(folder: Path, kind: str) -> Any:
+    """Transformers' own network of a folder: its sizes and weights, and nothing else that its config.json names.
+
+    A configuration can name attention kernels, quantisers or adapters, which are fetched and executed.
+    """
+    model = getattr(_transformers(), CLASSES[kind])
+    known = {name for name in model.config_class().to_dict() if not name.startswith("_")} - _NEVER_TAKEN
+    config = json.loads((folder / "config.json").read_text())
+    with tempfile.TemporaryDirectory() as name:
+        plain = Path(name)
+        _write_json(plain / "config.json", {key: value for key, value in config.items() if key in known})
+        for path in (*weight_files(folder), *folder.glob("*.index.json")):
+            (plain / path.name).symlink_to(path.absolute())
+        options = {"attn_implementation": "eager", "local_files_only": True, "trust_remote_code": False}
+        return model.from_pretrained(plain, dtype=torch.float32, **options).eval()
 
 
 def _card(model: Transformer, run: KnownRun, step: int, difference: float, asked: str) -> str:

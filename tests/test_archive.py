@@ -99,7 +99,7 @@ def test_records_that_a_lost_power_took_are_fetched_again(tmp_path: Path, lost: 
     crawl, rows = crawled(tmp_path, settings)
     assert {row["url"] for row in rows if row["status"] == 200} >= {f"{slow.root}/page/{n}" for n in range(PAGES)}
     assert len({row["url"] for row in rows}) == len(rows)
-    pages = content_input(load(crawl.store, crawl.ref))
+    pages = content_input(crawl.store, load(crawl.store, crawl.ref))
     (made,) = run_stages([Extract(crawl.store, ExtractSettings(extractor="resiliparse"), {"pages": pages}, "site")])
     assert made.counts.kept == load(crawl.store, crawl.ref).counts.kept
     slow.server.shutdown()

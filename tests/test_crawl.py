@@ -213,17 +213,18 @@ def test_second_crawl_of_an_unchanged_site_has_the_same_content(site: Site, tmp_
     assert again.ref == first.ref
     unseen, _ = crawled(tmp_path, site.settings(), fresh=True)
     assert unseen.ref == first.ref  # a crawl that was finished and never shown is the next one
-    log.note_stage(first.store, log.new_run("test"), [first.ref])
+    log.note_stage(first.store, log.new_run(first.store, "test"), [first.ref])
     second, _ = crawled(tmp_path, site.settings(), fresh=True)
     assert (first.sequence, second.sequence) == (1, 2)
     assert (
-        content_input(load(first.store, first.ref)).identity == content_input(load(second.store, second.ref)).identity
+        content_input(first.store, load(first.store, first.ref)).identity
+        == content_input(second.store, load(second.store, second.ref)).identity
     )
 
 
 def test_pages_that_redirect_to_one_url_give_one_document(site: Site, tmp_path: Path) -> None:
     crawl, _ = crawled(tmp_path, site.settings())
-    pages = content_input(load(crawl.store, crawl.ref))
+    pages = content_input(crawl.store, load(crawl.store, crawl.ref))
     (made,) = run_stages([Extract(crawl.store, ExtractSettings(extractor="resiliparse"), {"pages": pages}, "site")])
     assert made.counts.documents_in == load(crawl.store, crawl.ref).counts.kept
     urls = read_tables(crawl.store, made.ref, "documents")["url"].to_pylist()

@@ -120,7 +120,7 @@ def matched(store: Store, sources: dict[str, Ref], make_parts: MakeParts = one_b
     (banded,) = run_stages([Band(store, BandSettings(memory_mb=changes.get("memory_mb", 1024)), signed)], make_parts)
     inputs |= signed | {"candidates": Input.of(banded.ref)}
     (made,) = run_stages([Match(store, MatchSettings(**changes), inputs)], make_parts)
-    log.note_stage(store, log.new_run("test"), [made.ref])
+    log.note_stage(store, log.new_run(store, "test"), [made.ref])
     return made.ref
 
 

@@ -16,6 +16,7 @@ import pytest
 from flows.cli import main
 from flows.mill import Mill
 from flows.query import rows
+from models.ngram import NGram
 from models.score import MaskedScores, Scored
 from tasks.evaluate.suite import Cloze, HeldOut, cloze_of, exponential, hidden_tokens, last_word, ratio
 from tasks.tokenizer import Codec
@@ -185,6 +186,34 @@ def test_unigram_and_bigram_baselines_are_counted_by_hand(scored: tuple[Mill, st
             assert (row["value"], row["stderr"]) == (pytest.approx(value, rel=1e-6), pytest.approx(error, rel=1e-6)), (
                 metric
             )
+
+
+def test_the_five_gram_baseline_sees_four_tokens_back(scored: tuple[Mill, str, Any]) -> None:
+    mill, _, _ = scored
+    size = Codec.load(mill.store, mill.stages("tokenizer")[0].ref).size
+    ref, parts = mill.stages("pack")[0].ref, mill.stages("pack")[0].plan()
+    files = [f"{part}.bin" for source in ("pages", "plays") for part in parts if part.startswith(source)]
+    stream = np.concatenate([np.fromfile(Path(mill.store.url) / ref.folder / "train" / name, "<u2") for name in files])
+    documents = held_out(mill)
+    end = Codec.load(mill.store, mill.stages("tokenizer")[0].ref).end_of_text
+    tokens = [np.array([end, *document["tokens"]], dtype=np.int64) for document in documents]
+    for task, mine in of_source(documents).items():
+        nats = {
+            order: -sum(
+                float(one[0].sum())
+                for one, document in zip(
+                    NGram(order, size, stream.astype(np.int64)).score(tokens), documents, strict=True
+                )
+                if document in mine
+            )
+            for order in (4, 5)
+        }
+        bits = {
+            order: total / math.log(2) / sum(document["n_bytes"] for document in mine) for order, total in nats.items()
+        }
+        found = evaluations(mill, "baseline-5-gram")[task, "bits a byte"]["value"]
+        assert found == pytest.approx(bits[5], rel=1e-6)
+        assert found != pytest.approx(bits[4], rel=1e-6)
 
 
 def test_last_word_is_right_where_all_of_its_tokens_are_the_first_choice(scored: tuple[Mill, str, Any]) -> None:

@@ -81,7 +81,7 @@ def _no_page_twice(store: Store, ref, expected: set[str]) -> None:
 
 
 def _corpus_holds(store: Store, ref, expected: set[str]) -> None:
-    pages = content_input(load(store, ref))
+    pages = content_input(store, load(store, ref))
     (made,) = run_stages([Extract(store, ExtractSettings(extractor="resiliparse"), {"pages": pages}, "site")])
     found = [url for url in read_tables(store, made.ref, "documents")["url"].to_pylist() if "/calendar/" not in url]
     assert sorted(found) == sorted(expected)

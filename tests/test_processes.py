@@ -137,7 +137,7 @@ def test_an_artifact_with_a_file_cut_short_is_not_taken_for_made(copied: Run) ->
 
 def test_a_run_that_goes_on_keeps_the_stages_that_it_noted(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
-    run = log.new_run("first")
+    run = log.new_run(store, "first")
     log.note_stage(store, run, [Ref(stage="crawl", key="a"), Ref(stage="crawl", key="b")])
     again = log.resume_run(store, run.id)
     assert again == run
@@ -151,7 +151,7 @@ def test_a_run_that_goes_on_keeps_the_stages_that_it_noted(tmp_path: Path) -> No
 def test_the_newest_run_is_the_newest_by_time_whatever_its_recipe_is_called(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     for recipe, key in (("zebra", "old"), ("ape", "new")):
-        log.note_stage(store, log.new_run(recipe), [Ref(stage="pretrain", key=key)])
+        log.note_stage(store, log.new_run(store, recipe), [Ref(stage="pretrain", key=key)])
     assert log.current(store) == {"pretrain": [Ref(stage="pretrain", key="new")]}
     assert [run.recipe for run in log.runs(store)] == ["zebra", "ape"]
 

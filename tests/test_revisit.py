@@ -93,7 +93,7 @@ def crawl_anew(folder: Path, settings: CrawlSettings) -> tuple[Crawl, dict[str, 
     """The next crawl in number, noted as a run would, and its own rows of pages by URL."""
     crawl = crawl_to_use(Store(str(folder)), settings, "shelf", fresh=True)
     run_stages([crawl])
-    log.note_stage(crawl.store, log.new_run("test"), [crawl.ref])
+    log.note_stage(crawl.store, log.new_run(crawl.store, "test"), [crawl.ref])
     rows = read_tables(crawl.store, crawl.ref, "pages").to_pylist()
     assert len({row["url"] for row in rows}) == len(rows)
     return crawl, {row["url"]: row for row in rows}
@@ -101,7 +101,7 @@ def crawl_anew(folder: Path, settings: CrawlSettings) -> tuple[Crawl, dict[str, 
 
 def documents_of(crawl: Crawl) -> tuple[str, dict[str, str]]:
     """The key of the documents, and their texts by URL."""
-    pages = content_input(load(crawl.store, crawl.ref))
+    pages = content_input(crawl.store, load(crawl.store, crawl.ref))
     (made,) = run_stages([Extract(crawl.store, ExtractSettings(extractor="resiliparse"), {"pages": pages}, "shelf")])
     return made.key, {row["url"]: row["text"] for row in read_tables(crawl.store, made.ref, "documents").to_pylist()}
 

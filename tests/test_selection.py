@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -229,6 +230,18 @@ def test_the_card_has_what_hugging_face_reads_and_what_readers_ask(mill: Mill) -
     assert "AUC" in card
     assert "| repeats | int32 |" in card
     assert not re.search(r"\|\n\n\|", card), "a table is torn"
+
+
+def test_the_cards_quantiles_are_those_of_the_corpus_not_of_all_that_was_read(mill: Mill) -> None:
+    card = Path(publish_card(mill)).read_text()
+    words = rows(mill.store, "SELECT gopher_word_count AS n FROM signals WHERE doc_id IN (SELECT id FROM corpus)")
+    everything = rows(mill.store, "SELECT gopher_word_count AS n FROM signals")
+    expected, other = (
+        [f"{value:.4g}" for value in np.quantile([row["n"] for row in each], [0.05, 0.25, 0.5, 0.75, 0.95])]
+        for each in (words, everything)
+    )
+    assert expected != other
+    assert f"| gopher_word_count | words | {' | '.join(expected)} |" in card
 
 
 def test_mixture_says_tokens_and_weight_of_each_source(mill: Mill) -> None:

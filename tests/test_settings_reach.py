@@ -466,7 +466,9 @@ def test_pages_beyond_the_limits_of_extraction_are_refused(told: type[Told], tmp
     crawl, _ = crawled(tmp_path, site.settings())
     for limit, refused in ((10_000, ["too large"]), (1_000_000, [])):
         settings = ExtractSettings(max_html_bytes=limit, page_seconds=20)
-        stage = Extract(crawl.store, settings, {"pages": content_input(load(crawl.store, crawl.ref))}, "site")
+        stage = Extract(
+            crawl.store, settings, {"pages": content_input(crawl.store, load(crawl.store, crawl.ref))}, "site"
+        )
         documents_of(stage)
         decisions = read_tables(crawl.store, stage.ref, "decisions").to_pylist()
         assert [row["rule"] for row in decisions if row["url"].endswith("/large")] == refused

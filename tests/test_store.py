@@ -140,7 +140,7 @@ def test_artifacts_and_queries_work_on_an_object_store(
     write_manifest(store, manifest, 1)
     (made,) = run_stages([Annotate(store, AnnotateSettings(), {"documents": Input.of(ref)}, "s")])
     assert read_tables(store, made.ref, "signals").schema.equals(SCHEMA)
-    run = log.new_run("test")
+    run = log.new_run(store, "test")
     log.note_stage(store, run, [ref])
     log.note_stage(store, run, [made.ref])
     with connect(store) as connection:
@@ -202,7 +202,7 @@ def test_crawls_archive_on_an_object_store_and_foreign_archives_are_read_from_on
     site.server.shutdown()
     assert len(store.names(f"{crawl.ref.folder}/warc")) > 1
     settings = ExtractSettings(extractor="resiliparse")
-    own = Extract(store, settings, {"pages": content_input(load(store, crawl.ref))}, "site")
+    own = Extract(store, settings, {"pages": content_input(store, load(store, crawl.ref))}, "site")
     archives = WarcSettings(files=(f"{bucket}/crawled/{crawl.ref.folder}/warc/*.warc.gz",))
     foreign = ExtractArchive(Store(str(tmp_path / "local")), settings, archives, "foreign")
     for stage in (own, foreign):

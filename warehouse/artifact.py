@@ -11,17 +11,18 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from warehouse.errors import ConservationError, CorruptPart, MissingArtifact
-from warehouse.store import Store, sha256_of
+from warehouse.store import Store, is_inside, sha256_of
 
 KEY_LENGTH = 32  # hexadecimal digits: 128 bits of the SHA-256
 COMPRESSION = "zstd"
+ARCHIVE = "warc/"  # of files whose records stand for themselves
 ROW_GROUP_ROWS = 8_192  # few enough that a document here and there is read without all of its part
 
 
@@ -29,10 +30,28 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _relative(path: str) -> str:
+    """A path that a record names; raises ValueError where it is none below the artifact's folder."""
+    if not is_inside(path):
+        raise ValueError(f"{path!r} is not below its artifact")
+    return path
+
+
+def _name(name: str) -> str:
+    """A single name of a path; raises ValueError where it is none."""
+    if "/" in name or not is_inside(name):
+        raise ValueError(f"{name!r} is no name")
+    return name
+
+
+RelativePath = Annotated[str, AfterValidator(_relative)]
+Name = Annotated[str, AfterValidator(_name)]
+
+
 class FileRecord(_Frozen):
     """One committed file of a part."""
 
-    path: str  # below the artifact's folder: <table>/<part>.<extension>
+    path: RelativePath  # below the artifact's folder: <table>/<part>.<extension>
     rows: int
     bytes: int
     sha256: str
@@ -58,7 +77,7 @@ class Counts(_Frozen):
 class PartRecord(_Frozen):
     """The durable statement that a part was made: its files, what was counted, and statistics."""
 
-    part: str
+    part: Name
     files: tuple[FileRecord, ...]
     counts: Counts = Counts()
     statistics: dict[str, Any] = {}
@@ -67,8 +86,8 @@ class PartRecord(_Frozen):
 class Ref(_Frozen):
     """A small reference to an artifact, passed between tasks instead of data."""
 
-    stage: str
-    key: str
+    stage: Name
+    key: Name
 
     @property
     def folder(self) -> str:
@@ -206,12 +225,22 @@ def load(store: Store, ref: Ref) -> Manifest:
 
 
 def complete(store: Store, ref: Ref) -> Manifest | None:
-    """The manifest of an artifact whose every file is there with its size, or None."""
+    """The manifest of an artifact whose every file is there with its size, or None.
+
+    Files of archived pages are not asked for: one that is lost costs its own pages, not the crawl.
+    """
     manifest = read_manifest(store, ref)
     if manifest is None:
         return None
-    whole = all(store.size(f"{ref.folder}/{file.path}") == file.bytes for part in manifest.parts for file in part.files)
+    files = [file for part in manifest.parts for file in part.files if not file.path.startswith(ARCHIVE)]
+    whole = all(store.size(f"{ref.folder}/{file.path}") == file.bytes for file in files)
     return manifest if whole else None
+
+
+def lost_archives(store: Store, manifest: Manifest) -> list[str]:
+    """The files of archived pages that are gone or cut short."""
+    files = [file for part in manifest.parts for file in part.files if file.path.startswith(ARCHIVE)]
+    return sorted(f.path for f in files if store.size(f"{manifest.ref.folder}/{f.path}") != f.bytes)
 
 
 def write_manifest(store: Store, manifest: Manifest, documents_expected: int | None) -> None:
@@ -285,6 +314,9 @@ def read_tables(
 
 def _record(store: Store, ref: Ref, part: str) -> PartRecord:
     record = valid_record(store, ref, part)
+    if record is None:  # what the manifest knows is enough
+        manifest = complete(store, ref)
+        record = next((one for one in manifest.parts if one.part == part), None) if manifest is not None else None
     if record is None:
         raise MissingArtifact(
             f"the part {part} of the artifact {ref} is not whole in the store {store.url}: run the same command again"

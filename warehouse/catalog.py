@@ -7,7 +7,7 @@ never blocks it. A view shows the newest complete artifacts of its stage; ``hist
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -15,11 +15,12 @@ import duckdb
 import pyarrow as pa
 
 from warehouse import log, schemas
-from warehouse.artifact import Manifest, Ref, read_manifest
+from warehouse.artifact import Manifest, Ref, complete, read_manifest
 from warehouse.errors import MissingArtifact
 from warehouse.lineage import MACROS
 from warehouse.removals import removals
 from warehouse.store import Store
+from warehouse.stored import stored
 
 # View name -> the query that adds what other tables know, over the stored table stored.<name>.
 JOINED_VIEWS: dict[str, str] = {
@@ -69,19 +70,24 @@ class TrainingOrder(Protocol):
 
 @contextmanager
 def connect(
-    store: Store, as_of: str | None = None, order: TrainingOrder | None = None
+    store: Store,
+    as_of: str | None = None,
+    order: TrainingOrder | None = None,
+    recipe: str = "",
+    own: Mapping[str, Sequence[Ref]] | None = None,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB connection with every view and macro, closed at the end of the block.
 
     ``as_of`` shows the store as the run whose id begins so left it; ``order`` makes the macros that ask
-    for training steps work.
+    for training steps work. What is shown is the newest of ``recipe``, or of the store where that has made nothing in it;
+    ``own``, a stage's name -> its artifacts, is shown whatever the newest is.
     """
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
     try:
         if not store.is_local:
             connection.register_filesystem(store.filesystem)
         connection.execute("SET TimeZone = 'UTC'")
-        _create_views(connection, store, as_of)
+        _create_views(connection, store, as_of, recipe, own or {})
         _create_macros(connection, order)
         yield connection
     finally:
@@ -98,11 +104,18 @@ def all_manifests(store: Store) -> list[Manifest]:
     return [manifest for manifest in found if manifest is not None]
 
 
-def _create_views(connection: duckdb.DuckDBPyConnection, store: Store, as_of: str | None) -> None:
+def _create_views(
+    connection: duckdb.DuckDBPyConnection,
+    store: Store,
+    as_of: str | None,
+    recipe: str,
+    own: Mapping[str, Sequence[Ref]],
+) -> None:
     everything = [manifest for manifest in all_manifests(store) if _has_all_files(store, manifest)]
     if as_of is not None and not log.runs(store, as_of):
         raise MissingArtifact(f"no run begins with {as_of}: see SELECT DISTINCT run FROM runs")
-    shown_refs = {ref for refs in log.current(store, as_of).values() for ref in refs}
+    newest = log.current(store, as_of, recipe) or log.current(store, as_of)
+    shown_refs = {ref for refs in {**newest, **own}.values() for ref in refs}
     shown = [manifest for manifest in everything if manifest.ref in shown_refs]
     connection.execute("CREATE SCHEMA stored; CREATE SCHEMA history; CREATE SCHEMA empty")
     for name, schema in {**schemas.STORED, "signals": SIGNALS_EMPTY}.items():
@@ -151,7 +164,9 @@ def _with_earlier_crawls(shown: list[Manifest], everything: list[Manifest]) -> l
 
 
 def _has_all_files(store: Store, manifest: Manifest) -> bool:
-    """Whether no file of an artifact was removed: one listing a table, since a store may be far away."""
+    """Whether no file of an artifact is missing or cut short; of a store that is far away one listing a table tells what is there."""
+    if store.is_local:
+        return complete(store, manifest.ref) is not None
     files = [file.path for part in manifest.parts for file in part.files]
     present = {
         f"{table}/{name}"
@@ -197,22 +212,24 @@ def _register(connection: duckdb.DuckDBPyConnection, name: str, rows: list[dict[
 
 
 def _create_work(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
-    files = [store.address(f"{log.WORK}/{name}") for name in store.names(log.WORK)]
-    if not files:
-        _register(connection, "main.work", [], schemas.WORK)
-        return
+    """A view whose files are read only where somebody asks for it."""
     types = {
-        "stage": "VARCHAR",
-        "key": "VARCHAR",
-        "part": "VARCHAR",
-        "started_at": "TIMESTAMPTZ",
+        "started_at": "VARCHAR",
         "wall_s": "DOUBLE",
         "cpu_s": "DOUBLE",
         "peak_rss_bytes": "BIGINT",
         "reused": "BOOLEAN",
     }
-    columns = ", ".join(f"{name}: '{kind}'" for name, kind in types.items())
-    connection.execute(f"CREATE VIEW main.work AS FROM read_json([{_quoted(files)}], columns = {{{columns}}})")
+    columns = ", ".join(f"{name} {types.get(name, 'VARCHAR')}" for name in schemas.WORK.names)
+
+    def noted(_: int) -> list[dict[str, Any]]:
+        return [row for _, row in stored(store, log.WORK, log.work_row)]
+
+    connection.create_function("noted_work", noted, ["BIGINT"], f"STRUCT({columns})[]")
+    connection.execute(
+        "CREATE VIEW main.work AS SELECT * REPLACE (started_at::TIMESTAMPTZ AS started_at) "
+        "FROM (SELECT unnest(noted_work(0), recursive := true))"
+    )
 
 
 def _create_removals(connection: duckdb.DuckDBPyConnection, store: Store) -> None:

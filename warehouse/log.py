@@ -5,6 +5,7 @@ Nothing here decides what is made; losing it loses history, never data.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import uuid
@@ -15,14 +16,17 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from warehouse import schemas
-from warehouse.artifact import Ref
+from warehouse.artifact import Name, Ref
 from warehouse.errors import StoreError
 from warehouse.store import Store
+from warehouse.stored import name_once, stored
 
 RUNS, WORK, METRICS = "log/runs", "log/work", "log/metrics"
 METRIC_ROWS_A_CHUNK = 2000
+_ID_TIME = "20260102T030405.000006"
 OPEN = ".open"  # in the name of a file of metrics that still grows
 READ_TRIES = 20
+_PARQUET = b"PAR1"  # at the end of each such file
 
 
 class RunRecord(BaseModel):
@@ -32,7 +36,7 @@ class RunRecord(BaseModel):
     id: str
     recipe: str
     started_at: str
-    stages: dict[str, list[str]] = {}
+    stages: dict[Name, list[Name]] = {}
 
 
 def now() -> datetime.datetime:
@@ -40,47 +44,56 @@ def now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-def new_run(recipe: str) -> RunRecord:
-    """A run that starts now; its id sorts by time."""
+def new_run(store: Store, recipe: str) -> RunRecord:
+    """A run that starts now; its id sorts by time, and behind every run that is known, whatever clock that one had."""
     started = now()
-    return RunRecord(
-        id=f"{started:%Y%m%dT%H%M%S.%f}-{recipe}", recipe=recipe, started_at=started.isoformat(timespec="seconds")
-    )
+    newest = max((name[: len(_ID_TIME)] for name in store.names(RUNS)), default="")
+    at = f"{started:%Y%m%dT%H%M%S.%f}"
+    if at <= newest:
+        with contextlib.suppress(ValueError, OverflowError):  # of a name that is no time
+            at = f"{_time_of(newest) + datetime.timedelta(microseconds=1):%Y%m%dT%H%M%S.%f}"
+    return RunRecord(id=f"{at}-{recipe}", recipe=recipe, started_at=started.isoformat(timespec="seconds"))
 
 
 def resume_run(store: Store, run_id: str) -> RunRecord:
     """A run by its id: its record so far, or an empty one."""
-    try:
-        return RunRecord.model_validate_json(store.read_bytes(f"{RUNS}/{run_id}.json"))
-    except FileNotFoundError:
-        started, _, recipe = run_id.partition("-")
-        at = datetime.datetime.strptime(started, "%Y%m%dT%H%M%S.%f").replace(tzinfo=datetime.UTC)
-        return RunRecord(id=run_id, recipe=recipe, started_at=at.isoformat(timespec="seconds"))
+    for record in runs(store):
+        if record.id == run_id:
+            return record
+    started, _, recipe = run_id.partition("-")
+    return RunRecord(id=run_id, recipe=recipe, started_at=_time_of(started).isoformat(timespec="seconds"))
 
 
-def runs(store: Store, as_of: str | None = None) -> list[RunRecord]:
-    """All run records, oldest first; with ``as_of`` those up to the newest run whose id begins so."""
-    found = [RunRecord.model_validate_json(store.read_bytes(f"{RUNS}/{name}")) for name in store.names(RUNS)]
+def _time_of(text: str) -> datetime.datetime:
+    return datetime.datetime.strptime(text, "%Y%m%dT%H%M%S.%f").replace(tzinfo=datetime.UTC)
+
+
+def runs(store: Store, as_of: str | None = None, recipe: str = "") -> list[RunRecord]:
+    """All run records, of one recipe where it is named, oldest first; with ``as_of`` those up to the newest run whose id begins so.
+
+    Records that cannot be read are passed over: they are history.
+    """
+    found = [record for _, record in stored(store, RUNS, RunRecord.model_validate_json)]
     found.sort(key=lambda record: record.id)
-    if as_of is None:
-        return found
-    last = max((i for i, record in enumerate(found) if record.id.startswith(as_of)), default=None)
-    return [] if last is None else found[: last + 1]
+    if as_of is not None:
+        last = max((i for i, record in enumerate(found) if record.id.startswith(as_of)), default=None)
+        found = [] if last is None else found[: last + 1]
+    return [record for record in found if recipe in ("", record.recipe)]
 
 
-def current(store: Store, as_of: str | None = None) -> dict[str, list[Ref]]:
-    """The newest complete artifacts of each stage."""
+def current(store: Store, as_of: str | None = None, recipe: str = "") -> dict[str, list[Ref]]:
+    """The newest artifacts of each stage, of one recipe where it is named."""
     stages: dict[str, list[Ref]] = {}
-    for record in runs(store, as_of):
+    for record in runs(store, as_of, recipe):
         stages |= {stage: [Ref(stage=stage, key=key) for key in keys] for stage, keys in record.stages.items()}
     return stages
 
 
 def note_stage(store: Store, record: RunRecord, refs: list[Ref]) -> None:
-    """Adds a finished stage to the run's record, unless it is what the store shows already."""
+    """Adds a finished stage to the run's record, unless it is what the store shows of the recipe already."""
     stage = refs[0].stage
     record.stages[stage] = [ref.key for ref in refs]
-    shown = {name: [ref.key for ref in known] for name, known in current(store).items()}
+    shown = {name: [ref.key for ref in known] for name, known in current(store, recipe=record.recipe).items()}
     if any(shown.get(name) != keys for name, keys in record.stages.items()):
         store.write_bytes(f"{RUNS}/{record.id}.json", record.model_dump_json(indent=1).encode())
 
@@ -107,6 +120,15 @@ def note_work(
         "reused": reused,
     }
     store.write_bytes(f"{WORK}/{started_at:%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}.json", json.dumps(row).encode())
+
+
+def work_row(content: bytes) -> dict[str, Any]:
+    """A row of ``work`` as it was noted. Raises ValueError for what is none."""
+    row = json.loads(content)
+    if not isinstance(row, dict) or not {"stage", "key", "started_at"} <= set(row):
+        raise ValueError("no work was noted in it")
+    started = datetime.datetime.fromisoformat(row["started_at"])
+    return {name: row.get(name) for name in schemas.WORK.names} | {"started_at": started.isoformat()}
 
 
 class MetricsChunk:
@@ -139,8 +161,33 @@ def metrics(store: Store) -> tuple[list[str], pa.Table]:
         closed = sorted(name for name in names if f"{OPEN}." not in name)
         growing = sorted(names - set(closed) - {name.replace(".parquet", f"{OPEN}.parquet") for name in closed})
         try:
-            tables = [pq.read_table(pa.BufferReader(store.read_bytes(name))) for name in growing]
+            tables = [table for name in growing if (table := _growing(store, name)) is not None]
         except FileNotFoundError:  # closed since it was listed
             continue
-        return closed, pa.concat_tables([schemas.METRICS.empty_table(), *tables])
+        return [name for name in closed if _is_whole(store, name)], pa.concat_tables(
+            [schemas.METRICS.empty_table(), *tables]
+        )
     raise StoreError(f"the metrics of the store {store.url} change faster than they can be read: ask again")
+
+
+def _growing(store: Store, name: str) -> pa.Table | None:
+    try:
+        return pq.read_table(pa.BufferReader(store.read_bytes(name))).cast(schemas.METRICS)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, ValueError, OSError) as error:
+        name_once(store, name, error)
+        return None
+
+
+def _is_whole(store: Store, name: str) -> bool:
+    """Whether a Parquet file has its end; one that has not is named and passed over."""
+    if not store.is_local:
+        return True
+    with open(store.address(name), "rb") as stream:
+        size = stream.seek(0, 2)
+        stream.seek(max(0, size - len(_PARQUET)))
+        whole = stream.read() == _PARQUET and size > len(_PARQUET)
+    if not whole:
+        name_once(store, name, ValueError("a Parquet file without its end"))
+    return whole

@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
+from warehouse.errors import StoreError
 from warehouse.store import Store
+from warehouse.stored import stored
 
 FOLDER = "removals"
 COLUMNS = ("doc_id", "url", "domain")  # of documents, that a removal looks at
@@ -77,8 +79,19 @@ def _true(mask: Any) -> npt.NDArray[np.bool_]:
 
 def removals(store: Store) -> tuple[Removal, ...]:
     """All of a store, in the order in which they were made."""
-    found = [Removal.model_validate_json(store.read_bytes(f"{FOLDER}/{name}")) for name in store.names(FOLDER)]
+    found = [removal for _, removal in stored(store, FOLDER, Removal.model_validate_json)]
     return tuple(sorted(found, key=lambda removal: (removal.at, removal.identity)))
+
+
+def check_all(store: Store) -> None:
+    """Raises StoreError where a removal cannot be read: what it means would come back into the corpus."""
+    read = {path for path, _ in stored(store, FOLDER, Removal.model_validate_json)}
+    for name in store.names(FOLDER):
+        if f"{FOLDER}/{name}" not in read:
+            raise StoreError(
+                f"{FOLDER}/{name} says what is to be forgotten and cannot be read: record the wish again with gristmill forget, "
+                "then delete that file"
+            )
 
 
 def record(store: Store, removal: Removal) -> None:

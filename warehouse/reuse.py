@@ -23,12 +23,18 @@ def remember_part(store: Store, ref: Ref, part: str, identity: str) -> None:
     store.write_bytes(f"{REUSE}/{ref.stage}/{identity}.json", json.dumps({"key": ref.key, "part": part}).encode())
 
 
+def note_of(content: bytes) -> tuple[str, str]:
+    """The key and the part that a note names. Raises ValueError, KeyError or TypeError for what is none."""
+    known = json.loads(content)
+    return str(known["key"]), str(known["part"])
+
+
 def noted_part(store: Store, stage: str, part: str, identity: str) -> tuple[Ref, PartRecord] | None:
     """An artifact of the stage that has a part with this content, its bytes checked, or None."""
     try:
-        known = json.loads(store.read_bytes(f"{REUSE}/{stage}/{identity}.json"))
-        ref, name = Ref(stage=stage, key=known["key"]), known["part"]
-    except (FileNotFoundError, ValueError, KeyError):
+        key, name = note_of(store.read_bytes(f"{REUSE}/{stage}/{identity}.json"))
+        ref = Ref(stage=stage, key=key)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     record = valid_record(store, ref, name)
     if record is None or name != part:

@@ -54,8 +54,7 @@ class Store:
         """A local folder for state that only a running stage needs (frontiers, sockets, downloads)."""
         if self._root is not None:
             return self._root / "scratch"
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-        return cache / "gristmill" / hashlib.sha256(self.url.encode()).hexdigest()[:16]
+        return user_cache(hashlib.sha256(self.url.encode()).hexdigest()[:16])
 
     def scratch(self, *names: str) -> Path:
         """A local working folder, made on demand; never part of an artifact."""
@@ -65,13 +64,18 @@ class Store:
         return folder
 
     def address(self, path: str) -> str:
-        """The full address of a path: what DuckDB or pyarrow open."""
-        return str(self._root / path) if self._root is not None else f"{self.url.rstrip('/')}/{path}"
+        """The full address of a path: what DuckDB or pyarrow open. Raises StoreError for one that leads out of the store."""
+        return str(self._at(path)) if self._root is not None else f"{self.url.rstrip('/')}/{_inside(path)}"
+
+    def _at(self, path: str) -> Path:
+        """The local file of a path. Raises StoreError for one that leads out of the store."""
+        assert self._root is not None
+        return self._root / _inside(path)
 
     def exists(self, path: str) -> bool:
         """Whether a file of that name was committed."""
         if self._root is not None:
-            return (self._root / path).is_file()
+            return self._at(path).is_file()
         with _clear_errors(self.url):
             return bool(self.filesystem.isfile(self.address(path)))
 
@@ -80,7 +84,7 @@ class Store:
         with _clear_errors(self.url):
             try:
                 if self._root is not None:
-                    return (self._root / path).stat().st_size
+                    return self._at(path).stat().st_size
                 return int(self.filesystem.size(self.address(path)))
             except FileNotFoundError:
                 return -1
@@ -90,7 +94,7 @@ class Store:
         with _clear_errors(self.url):
             try:
                 if self._root is not None:
-                    found = os.listdir(self._root / folder)
+                    found = os.listdir(self._at(folder))
                 else:
                     self.filesystem.invalidate_cache()
                     found = [
@@ -104,7 +108,7 @@ class Store:
         """The whole of a small file. Raises FileNotFoundError."""
         with _clear_errors(self.url):
             if self._root is not None:
-                return (self._root / path).read_bytes()
+                return self._at(path).read_bytes()
             return bytes(self.filesystem.cat_file(self.address(path)))
 
     def local_copy(self, path: str, sha256: str = "") -> Path:
@@ -113,7 +117,7 @@ class Store:
         ``sha256`` names the cached copy; without it the file is fetched anew each time.
         """
         if self._root is not None:
-            return self._root / path
+            return self._at(path)
         cached = self.scratch("downloads") / f"{sha256 or hashlib.sha256(path.encode()).hexdigest()}{Path(path).suffix}"
         if not sha256 or not cached.exists():  # without a digest the name may have new content
             temporary = cached.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
@@ -127,7 +131,7 @@ class Store:
         """Yields a temporary local file; when the block ends without an error its bytes are committed as ``path``."""
         with _clear_errors(self.url):
             if self._root is not None:
-                target = self._root / path
+                target = self._at(path)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 temporary = target.parent / _temporary_name(target.name)
             else:
@@ -151,7 +155,7 @@ class Store:
         with _clear_errors(self.url):
             _fsync(local)
             if self._root is not None:
-                target = self._root / path
+                target = self._at(path)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(local, target)
                 _fsync(target.parent)
@@ -165,13 +169,13 @@ class Store:
             if self._root is None:
                 self.filesystem.copy(self.address(path), self.address(to))
                 return
-            target = self._root / to
+            target = self._at(to)
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary = target.parent / _temporary_name(target.name)
             try:
-                os.link(self._root / path, temporary)
+                os.link(self._at(path), temporary)
             except OSError:  # a file system without links
-                shutil.copyfile(self._root / path, temporary)
+                shutil.copyfile(self._at(path), temporary)
                 _fsync(temporary)
             os.replace(temporary, target)
             temporary.unlink(missing_ok=True)  # stays where both were links to one file
@@ -186,7 +190,7 @@ class Store:
         """Removes a file; a missing one is no error."""
         with _clear_errors(self.url), contextlib.suppress(FileNotFoundError):
             if self._root is not None:
-                (self._root / path).unlink()
+                self._at(path).unlink()
             else:
                 self.filesystem.rm_file(self.address(path))
 
@@ -194,7 +198,7 @@ class Store:
         """Deletes temporary files that dead processes of this machine left below a folder."""
         if self._root is None:
             return
-        for orphan in (self._root / folder).rglob(f"{TEMPORARY_PREFIX}*"):
+        for orphan in self._at(folder).rglob(f"{TEMPORARY_PREFIX}*"):
             if _writer_is_dead(orphan.name):
                 orphan.unlink(missing_ok=True)
 
@@ -217,6 +221,24 @@ class Store:
             raise StoreError(
                 f"the store {self.url} cannot be written ({error}): name another with --set store=URL"
             ) from error
+
+
+def user_cache(*names: str) -> Path:
+    """A place below the user's own folder for what can be made again, and for what is executed: never in a store."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base.joinpath("gristmill", *names)
+
+
+def is_inside(path: str) -> bool:
+    """Whether a path, of a manifest say, names something below the folder that it is relative to, and plainly."""
+    pieces = path.split("/")
+    return not any(piece in ("", ".", "..") for piece in pieces) and not any(c in path for c in "\\\0\n\r")
+
+
+def _inside(path: str) -> str:
+    if not is_inside(path.rstrip("/")):
+        raise StoreError(f"{path!r} leads out of the store: what names it was not written by gristmill")
+    return path
 
 
 def sha256_of(path: Path) -> str:

@@ -17,7 +17,8 @@ from typing import Any
 
 from warehouse.artifact import FileRecord, PartRecord, Ref, read_manifest, record_path
 from warehouse.errors import StoreError
-from warehouse.store import Store, sha256_of
+from warehouse.store import Store, is_inside, sha256_of
+from warehouse.stored import stored
 
 JOURNAL = "purges"
 PURGED_TYPE = "metadata"  # of the records that stand in for responses
@@ -42,16 +43,27 @@ def purge(store: Store, places: Iterable[tuple[str, int]], reason: str) -> int:
 
 
 def finish_purges(store: Store) -> None:
-    """Does what purges have noted, where one was stopped."""
+    """Does what purges have noted, where one was stopped. A note that cannot be read is named and passed over."""
     if not store.names(JOURNAL):
         return
     with store.lock(JOURNAL):
-        for name in store.names(JOURNAL):
-            note = json.loads(store.read_bytes(f"{JOURNAL}/{name}"))
+        for name, note in list(stored(store, JOURNAL, note_of)):
             for path, offsets in note["places"].items():
-                _rewrite(store, path, offsets, note["reason"])
-                _renew_records(store, path)
-            store.delete(f"{JOURNAL}/{name}")
+                if store.exists(path):
+                    _rewrite(store, path, offsets, note["reason"])
+                    _renew_records(store, path)
+            store.delete(name)
+
+
+def note_of(content: bytes) -> dict[str, Any]:
+    """What a purge noted. Raises ValueError for what is none, such as a place that is in no archive of a crawl."""
+    note = json.loads(content)
+    for path, offsets in note["places"].items():
+        if not (is_inside(path) and path.startswith("artifacts/") and path.count("/") == 4 and "/warc/" in path):
+            raise ValueError(f"{path!r} is no archive of a crawl")
+        if not all(isinstance(offset, int) and offset >= 0 for offset in offsets):
+            raise ValueError("an offset is no number")
+    return {"places": note["places"], "reason": str(note["reason"])}
 
 
 def _rewrite(store: Store, path: str, offsets: list[int], reason: str) -> None:

@@ -17,7 +17,7 @@ from tasks.crawl.live import Job
 from tasks.crawl.settings import CrawlSettings
 from tasks.process import events
 from tasks.stage import Input, Made, Report, Stage
-from warehouse.artifact import Counts, FileRecord, Manifest, PartWriter, Ref, complete, read_manifest
+from warehouse.artifact import Counts, FileRecord, Manifest, PartWriter, Ref, complete, lost_archives, read_manifest
 from warehouse.errors import GristmillError
 from warehouse.log import runs
 from warehouse.schemas import URLS
@@ -179,6 +179,13 @@ def _previous(key: str | None) -> dict[str, Input]:
     return {PREVIOUS: Input.of(Ref(stage=Crawl.name, key=key))} if key else {}
 
 
-def content_input(manifest: Manifest) -> Input:
-    """A finished crawl as an input, identified by the content of its pages alone."""
-    return Input(ref=manifest.ref, identity=f"content:{manifest.statistic('content_digest')}")
+def content_input(store: Store, manifest: Manifest) -> Input:
+    """A finished crawl as an input, identified by the content of its pages alone, and by what of it was lost since."""
+    lost: list[str] = []
+    crawl: Manifest | None = manifest
+    while crawl is not None:  # a page that did not change since lies in the archive of an earlier crawl
+        lost += [f"{crawl.key}/{path}" for path in lost_archives(store, crawl)]
+        before = crawl.inputs.get(PREVIOUS)
+        crawl = read_manifest(store, Ref(stage=Crawl.name, key=before)) if before else None
+    without = f" without {', '.join(lost)}" if lost else ""
+    return Input(ref=manifest.ref, identity=f"content:{manifest.statistic('content_digest')}{without}")

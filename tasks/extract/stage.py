@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,10 @@ from tasks.confined import Thing
 from tasks.extract.extraction import Extraction
 from tasks.extract.page import FORGOTTEN, PageRefused, Read, read_html
 from tasks.http import BodyRefused, decoded_body
-from warehouse.artifact import FileRecord, Manifest, Ref, load, part_name, read_tables, verified_path
+from warehouse.artifact import FileRecord, Manifest, Ref, load, part_name, read_manifest, read_tables, verified_path
 
 COLUMNS = ["url", "content_type", "body_bytes", "digest", "warc_path", "warc_offset", "bucket", "verdict"]
+LOST = "archive lost"
 LARGEST_BODY = 1 << 30  # bytes; the crawl that kept it had its own limit
 
 
@@ -29,6 +31,10 @@ class Extract(Extraction):
 
     version = 4
     _dealt: tuple[str, list[dict[str, Any]]] = ("", [])  # the pages of the part that was asked for last
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._lost: dict[str, bool] = {}
 
     def plan(self) -> Sequence[str]:
         size = self._crawl.statistic("decoded_bytes")
@@ -43,6 +49,8 @@ class Extract(Extraction):
 
     def part_source(self, part: str) -> Sequence[str]:
         pages = [[page["url"], page["content_type"], page["digest"]] for page in self._pages(part)]
+        lost = [page["url"] for page in self._pages(part) if self._is_lost(page["warc_path"])]
+        pages += [[url, LOST] for url in lost]
         return [hashlib.sha256(json.dumps(sorted(pages, key=str)).encode()).hexdigest()]
 
     def pieces(self, part: str) -> Sequence[str]:
@@ -81,7 +89,10 @@ class Extract(Extraction):
             for stream in open_file.values():
                 stream.close()
             open_file.clear()
-            open_file[path] = self._archive_file(path).open("rb")
+            file = self._archive_file(path)
+            if file is None:
+                return [read._replace(found=PageRefused(LOST, path, failed=True))]
+            open_file[path] = file.open("rb")
         open_file[path].seek(page["warc_offset"])
         record = next(iter(ArchiveIterator(open_file[path])))
         if record.record_type != WarcRecordType.response:
@@ -93,9 +104,20 @@ class Extract(Extraction):
             return [read._replace(found=PageRefused("body", str(error), failed=True))]
         return [read_html(read, page["content_type"] or "", body, self.settings)]
 
-    def _archive_file(self, path: str) -> Any:
-        """The local copy of an archive file, of this crawl or of an earlier one."""
+    def _is_lost(self, path: str) -> bool:
+        if path not in self._lost:
+            self._lost[path] = self._record_of(path) is None
+        return self._lost[path]
+
+    def _record_of(self, path: str) -> tuple[Ref, FileRecord] | None:
+        """An archive file of this crawl or of an earlier one, where it is there whole."""
         _, stage, key, name = path.split("/", 3)
         ref = Ref(stage=stage, key=key)
-        files: dict[str, FileRecord] = {file.path: file for file in load(self.store, ref).files("warc")}
-        return verified_path(self.store, ref, files[name])
+        manifest = read_manifest(self.store, ref)
+        found = next((file for file in manifest.files("warc") if file.path == name), None) if manifest else None
+        return None if found is None or self.store.size(path) != found.bytes else (ref, found)
+
+    def _archive_file(self, path: str) -> Path | None:
+        """The local copy of an archive file; None where that is lost. Raises CorruptPart, once, where its bytes changed."""
+        found = self._record_of(path)
+        return None if found is None else verified_path(self.store, *found)

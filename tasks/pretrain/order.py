@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from models.training.masking import ADDED_IN_A_SEQUENCE
 from models.training.order import Order
 from tasks.pack import TokenStream, sources_of
-from tasks.pretrain.runs import KnownRun, find_run
+from tasks.pretrain.runs import LATEST, KnownRun, find_run
 from tasks.pretrain.settings import PretrainSettings
 from warehouse.artifact import Ref, read_tables
 from warehouse.errors import GristmillError, MissingArtifact
@@ -106,8 +106,8 @@ class StoredOrder:
     A run is named as in ``find_run``. What a run was trained on is looked up in its own tokens, not in the newest.
     """
 
-    def __init__(self, store: Store, as_of: str | None = None) -> None:
-        self._store, self._as_of = store, as_of
+    def __init__(self, store: Store, as_of: str | None = None, recipe: str = "") -> None:
+        self._store, self._as_of, self._recipe = store, as_of, recipe
         self._known = lru_cache(maxsize=8)(self._load)
 
     def documents(self, name: str, step: int) -> list[dict[str, Any]]:
@@ -131,5 +131,10 @@ class StoredOrder:
         ]
 
     def _load(self, name: str) -> tuple[KnownRun, DataOrder]:
-        run = find_run(self._store, name, as_of=self._as_of)
+        try:
+            run = find_run(self._store, name, self._recipe, self._as_of)
+        except MissingArtifact:
+            if name != LATEST:
+                raise
+            run = find_run(self._store, name, as_of=self._as_of)  # of whatever recipe the store has
         return run, DataOrder(self._store, run.tokens, run.settings)

@@ -16,6 +16,7 @@ from tasks.process import events
 from tasks.stage import Made, Report, Stage
 from warehouse.artifact import PartWriter, load
 from warehouse.errors import GristmillError
+from warehouse.store import user_cache
 
 # glibc gives memory back to the system after each step and faults it in again unless told to keep it;
 # these must be set before the process starts.
@@ -43,7 +44,7 @@ class Pretrain(Stage):
         scratch = self.store.scratch("pretrain", self.ref.key)
         job = self._job(scratch / "checkpoints")
         (scratch / "job.json").write_text(job.model_dump_json())
-        environment = ENVIRONMENT | {"TORCHINDUCTOR_CACHE_DIR": str(self.store.scratch("inductor"))}
+        environment = ENVIRONMENT | {"TORCHINDUCTOR_CACHE_DIR": str(user_cache("inductor"))}
         command = [*self._launcher(), "-m", "tasks.pretrain.process", str(scratch / "job.json")]
         for event in events(command, scratch / "train.log", environment):
             if "loss" in event:
