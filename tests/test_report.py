@@ -11,10 +11,14 @@ from random import Random
 import pytest
 
 from flows.mill import Mill
-from flows.query import rows
+from flows.query import connect, rows
+from flows.recipe import load_recipe
 from flows.reporting import publish_report
+from tasks.report import render
+from tests.conftest import Run
 from tests.known import chain, mill_over, publish
 from tests.test_known_scores import SETTINGS, prose
+from warehouse.store import Store
 
 POLICY = """
 [policies.long]
@@ -131,3 +135,23 @@ def test_the_cost_sums_the_work_that_made_what_is_shown(told: tuple[Mill, str]) 
         cells = "".join(f'<td class="n">{cell}</td>' for cell in (f"{row['parts']:,}", wall, cpu, memory))
         assert f"<td>{row['stage']}</td>{cells}" in page, row
         assert row["memory"] > 50e6
+
+
+def test_the_funnel_of_a_crawl_starts_from_the_pages_that_it_knows(finished: Run) -> None:
+    store = Store(str(finished.store))
+    mill = Mill(load_recipe("demo-tiny", finished.overrides))
+    with connect(store, own=mill.own) as connection:
+        page = render(connection, mill.recipe.name)
+    texts = texts_between(page, "Where did the documents go?", "What is the mixture?")
+    known = {
+        row["subject"]: row["documents_in"]
+        for row in rows(store, "SELECT subject, documents_in FROM artifacts WHERE stage = 'crawl'")
+    }
+    (corpus,) = rows(store, "SELECT count(*) AS n FROM corpus")
+    numbers = [
+        int(found[1].replace(",", "")) for text in texts if (found := re.match(r"([\d,]+)(?:  \(−[\d,]+\))?$", text))
+    ]
+    assert numbers[: len(known)] == [known[name] for name in sorted(known)]
+    assert numbers[len(known)] == sum(known.values())
+    assert numbers[-1] == corpus["n"]
+    assert min(numbers) >= 0
