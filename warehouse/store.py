@@ -35,19 +35,22 @@ class Store:
         self.url = url if "://" in url else str(Path(url).expanduser().absolute())
         self.is_local = "://" not in self.url or self.url.startswith("file://")
         self._root = Path(self.url.removeprefix("file://")) if self.is_local else None
+        self._opened: tuple[int, fsspec.AbstractFileSystem] | None = None
 
     def __reduce__(self) -> tuple[type[Store], tuple[str]]:
         return Store, (self.url,)
 
-    @cached_property
+    @property
     def filesystem(self) -> fsspec.AbstractFileSystem:
-        """The fsspec file system behind a remote store."""
-        try:
-            return fsspec.core.url_to_fs(self.url)[0]
-        except (ValueError, ImportError) as error:
-            raise StoreError(
-                f"the store {self.url} cannot be opened ({error}): name another with --set store=URL"
-            ) from error
+        """The fsspec file system behind a remote store; a process that was forked from another opens its own."""
+        if self._opened is None or self._opened[0] != os.getpid():
+            try:
+                self._opened = os.getpid(), fsspec.core.url_to_fs(self.url)[0]
+            except (ValueError, ImportError) as error:
+                raise StoreError(
+                    f"the store {self.url} cannot be opened ({error}): name another with --set store=URL"
+                ) from error
+        return self._opened[1]
 
     @cached_property
     def scratch_root(self) -> Path:

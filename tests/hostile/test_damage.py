@@ -136,24 +136,31 @@ KINDS_TO_HEAL = (
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("turn", [0, 2])
 def test_the_next_run_heals_to_the_same_bytes(
-    finished: Run, whole: tuple[Path, dict[str, Path], dict[str, bytes]], tmp_path: Path, how: str
+    finished: Run, whole: tuple[Path, dict[str, Path], dict[str, bytes]], tmp_path: Path, turn: int
 ) -> None:
+    """Each kind damaged in one of the ways, another one in the other turn."""
     store, found, before = whole
     shutil.copytree(store, tmp_path / "store")
     run = Run(tmp_path / "store", finished.ports)
     shutil.rmtree(run.store / "removals")  # else there would be something new to make
-    for kind, path in found.items():
-        if (
-            HEALED.search(kind)
-            and "/crawl/" not in kind
-            and "/pretrain/" not in kind
-            and any(one in kind for one in KINDS_TO_HEAL)
-        ):
-            damage(tmp_path / "store" / path.relative_to(store), how)
+    healed = [
+        (kind, path)
+        for kind, path in found.items()
+        if HEALED.search(kind)
+        and "/crawl/" not in kind
+        and "/pretrain/" not in kind
+        and any(one in kind for one in KINDS_TO_HEAL)
+    ]
+    for number, (_, path) in enumerate(healed):
+        damage(tmp_path / "store" / path.relative_to(store), HOW[(number + turn) % len(HOW)])
     run.here("status", "demo-tiny", "--verify")
-    done = run.drive(check=False)
+    for _ in range(4):  # what a run finds damaged it sets aside, and says to run the same command again
+        done = run.drive(check=False)
+        if done.returncode == 0:
+            break
+        assert "run the same command again" in done.stderr
     assert done.returncode == 0, done.stderr[-2000:]
     after = bytes_of(tmp_path / "store")
     changed = [path for path, content in before.items() if after.get(path) != content]
