@@ -29,7 +29,7 @@ demo: install
 test: install
 	@GRISTMILL_TEST_PRECISION=$(PRECISION) GRISTMILL_TEST_ORDER=$(ORDER) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-# Realistic mistakes, one at a time, in a copy of the code: the share that the tests notice, by room. About an hour on two cores.
+# Realistic mistakes, one at a time, in a copy of the code: the share that the tests notice, by room. About two hours on two cores.
 mutate: install
 	@$(BIN)/python -m tests.mutate
 
