@@ -44,6 +44,7 @@ def _run_flow(
 
     mill = Mill(recipe)
     mill.store.check_writable()
+    mill.store.sweep("log")
     if (
         not parameters.get("fresh")
         and not parameters.get("fresh_crawl")

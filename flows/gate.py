@@ -23,6 +23,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 OPEN = "/open"  # the page that takes the secret from behind the # to where Prefect's UI looks for it
 MISDIRECTED, FORBIDDEN = 421, 403
 POLICY_VIOLATION = 1008  # of a web socket
+GRACE_SECONDS = 3  # that connections have to end, once the server is told to
 _OPEN_PAGE = b"""<!doctype html><title>Gristmill</title>
 <script>localStorage.setItem("prefect-password", location.hash.slice(1)); location.replace("/")</script>"""
 # No page may show this one inside of itself and have people click there.
@@ -87,7 +88,14 @@ def main() -> None:
 
     port = int(sys.argv[1])
     application: Any = create_app(final=True)
-    uvicorn.run(Gate(application, port), host=HOST, port=port, log_level="warning", lifespan="on")
+    uvicorn.run(
+        Gate(application, port),
+        host=HOST,
+        port=port,
+        log_level="warning",
+        lifespan="on",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ def server_environment(project: Path, port: int, secret: str = "") -> dict[str, 
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES,
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",  # what is older than Prefect keeps goes
     }
     secret = secret or os.environ.get(SERVER) or new_secret()
     return {

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -206,6 +210,18 @@ def test_what_the_manifest_knows_is_enough_where_a_part_record_is_damaged(copied
     shutil.rmtree(copied.store / "reuse")
     mill = Mill(load_recipe("demo-tiny", copied.overrides))
     assert mill.make("annotate")
+
+
+def test_what_dead_processes_left_half_written_in_the_log_goes(copied: Run) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    left = copied.store / "log" / "work" / f".tmp-{socket.gethostname()}~{ended.pid}~0a1b2c3d~x.json"
+    under_way = left.with_name(f".tmp-{socket.gethostname()}~{os.getpid()}~0a1b2c3d~x.json")
+    left.write_bytes(b"{")
+    under_way.write_bytes(b"{")
+    said(copied, "tokenizer", "demo-tiny")
+    assert not left.exists()
+    assert under_way.exists()
 
 
 def test_a_removal_that_cannot_be_read_stops_what_would_bring_documents_back(copied: Run) -> None:
