@@ -41,10 +41,10 @@ def test_a_revisit_refers_to_the_date_of_the_body_that_was_archived(
     validators: bool,
 ) -> None:
     shelf.validators = validators
-    first, _ = crawl_anew(tmp_path, shelf.settings())
+    first, _ = crawl_anew(tmp_path, shelf.settings(revisit_max_s=0.0))
     archived = {url: headers["WARC-Date"] for url, headers in records_of(first, "response").items()}  # type: ignore[index]
     for _ in range(2):  # the second revisit refers to the body too, not to the first one
-        again, pages = crawl_anew(tmp_path, shelf.settings())
+        again, pages = crawl_anew(tmp_path, shelf.settings(revisit_max_s=0.0))
         revisits = records_of(again, "revisit")
         assert set(revisits) == set(pages)
         for url, headers in revisits.items():
@@ -68,7 +68,7 @@ def test_pages_with_a_date_alone_are_asked_whether_they_have_changed_since(
         usual(self)
 
     handler.do_GET = remembering  # type: ignore[attr-defined]
-    settings = site.settings()
+    settings = site.settings(revisit_max_s=0.0)
     crawl_anew(tmp_path, settings)
     assert asked["/"] is None
     crawl_anew(tmp_path, settings)
@@ -77,13 +77,13 @@ def test_pages_with_a_date_alone_are_asked_whether_they_have_changed_since(
 
 
 def test_a_crawl_builds_on_the_newest_one_before_it(shelf: Shelf, tmp_path: Path) -> None:  # noqa: F811
-    url = f"{shelf.root}/p/0"
-    first, _ = crawl_anew(tmp_path, shelf.settings())
+    url, settings = f"{shelf.root}/p/0", shelf.settings(revisit_max_s=0.0)  # everything is due at once
+    first, _ = crawl_anew(tmp_path, settings)
     assert documents_of(first)[1][url].startswith("Page 0.")
     shelf.pages["/p/0"] = "Something else. " + "word " * 400
-    second, pages = crawl_anew(tmp_path, shelf.settings())
+    second, pages = crawl_anew(tmp_path, settings)
     assert pages[url]["record"] == "response"
-    third, pages = crawl_anew(tmp_path, shelf.settings())
+    third, pages = crawl_anew(tmp_path, settings)
     assert (third.sequence, pages[url]["record"], pages[url]["status"]) == (3, "revisit", 304)
     (row,) = [row for row in read_tables(third.store, third.ref, "urls").to_pylist() if row["url"] == url]
     assert (row["visits"], row["changes"]) == (3, 1)

@@ -19,6 +19,7 @@ import pytest
 from flows.mill import STAGES
 from flows.query import rows
 from tests.conftest import PROJECT, Run, locked
+from tests.test_training import descendants, ended
 from warehouse.catalog import all_manifests
 from warehouse.log import METRICS
 from warehouse.store import Store
@@ -280,20 +281,25 @@ def test_command_line_told_to_stop_saves_the_training_and_ends(
     finished: Run, tmp_path: Path, how: signal.Signals, to: Callable[[int, int], None]
 ) -> None:
     with training(finished, tmp_path) as (run, process):
-        to(process.pid, how)  # a terminal's Ctrl-C reaches the whole group, Prefect's temporary server too
+        family = descendants(process.pid)
+        assert len(family) >= 2  # Prefect's temporary server, and the trainer
+        to(process.pid, how)  # a terminal's Ctrl-C reaches the whole group
         process.wait(timeout=120)
     assert len(list((run.store / "scratch").glob("pretrain/*/checkpoints/step-*.json"))) == 1
     assert process.returncode == 128 + how
     said = (tmp_path / "errors").read_text()
     assert "the same command goes on from there" in said
     assert "Traceback" not in said
-    assert emptied(process.pid)  # Prefect's own server is of the same group
+    assert emptied(process.pid)
+    assert ended(family)
 
 
 def test_command_line_killed_alone_leaves_no_process(finished: Run, tmp_path: Path) -> None:
     with training(finished, tmp_path) as (_, process):
+        family = descendants(process.pid)
         process.kill()
     assert emptied(process.pid)
+    assert ended(family)
 
 
 def emptied(group: int) -> bool:

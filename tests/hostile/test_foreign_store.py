@@ -93,9 +93,9 @@ def test_what_is_executed_lies_in_no_store(tmp_path: Path) -> None:
     assert 'scratch("inductor")' not in source
 
 
-def test_an_import_takes_sizes_and_weights_and_nothing_else_that_a_config_names(finished: Run, tmp_path: Path) -> None:
+def test_an_import_takes_sizes_and_weights_and_nothing_else_that_a_config_names(copied: Run, tmp_path: Path) -> None:
     folder = tmp_path / "model"
-    said(finished, "export", str(folder), "-c", "demo-tiny")
+    said(copied, "export", str(folder), "-c", "demo-tiny")
     config = json.loads((folder / "config.json").read_text())
     evil = {
         "attn_implementation": "kernels-community/evil",
@@ -109,7 +109,7 @@ def test_an_import_takes_sizes_and_weights_and_nothing_else_that_a_config_names(
     (folder / "evil.py").write_text(f"open({str(tmp_path / 'marker')!r}, 'w')")
     loaded = _as_transformers_has_it(folder, "gpt2")
     assert loaded.config._attn_implementation == "eager"
-    told = said(finished, "import", str(folder), "-c", "demo-tiny")
+    told = said(copied, "import", str(folder), "-c", "demo-tiny")
     assert "1 layers" in told
     assert not (tmp_path / "marker").exists()
 
@@ -122,12 +122,12 @@ class Evil:
         return (open, (self.path, "w"))
 
 
-def test_pickled_weights_execute_nothing(finished: Run, tmp_path: Path) -> None:
+def test_pickled_weights_execute_nothing(copied: Run, tmp_path: Path) -> None:
     folder, marker = tmp_path / "model", tmp_path / "marker"
-    said(finished, "export", str(folder), "-c", "demo-tiny")
+    said(copied, "export", str(folder), "-c", "demo-tiny")
     (folder / "model.safetensors").unlink()
     torch.save({"weight": Evil(str(marker))}, folder / "pytorch_model.bin", pickle_module=pickle)
-    done = finished.here("import", str(folder), "-c", "demo-tiny")
+    done = copied.here("import", str(folder), "-c", "demo-tiny")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert not marker.exists()
