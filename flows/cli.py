@@ -262,6 +262,8 @@ def _guarded(command: Callable[[], Any]) -> int:
         sys.stderr.write(f"gristmill: {STOPPED}\n")
         return INTERRUPTED
     except typer.Exit as error:
+        if error.exit_code == INTERRUPTED:  # typer's word for Ctrl-C
+            sys.stderr.write(f"gristmill: {STOPPED}\n")
         return error.exit_code
     except Exception as error:
         import duckdb

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -27,7 +28,7 @@ from tasks.process import descendants, end_with_this_process
 from warehouse.errors import GristmillError
 
 POOLS = ("data", "gpu")
-START_SECONDS = 90
+START_SECONDS, STARTS = 90, 3
 STOP_SECONDS = 45  # a training that is told to stop saves first
 WATCH_SECONDS = 5.0
 STARTS_AGAIN = 5  # times that a temporary server is replaced when something ends it
@@ -65,10 +66,26 @@ def prefect(*arguments: str) -> list[str]:
 
 
 def start_server(environment: dict[str, str], port: int, log: Path) -> subprocess.Popen[bytes]:
-    """Starts the server and waits until it is healthy. Raises GristmillError."""
+    """Starts the server and waits until it is healthy. Raises GristmillError.
+
+    One starts at a time of those that share a database, which the first of them makes and others migrate.
+    """
     with socket.socket() as probe:
         if probe.connect_ex((HOST, port)) == 0:
             raise GristmillError(f"port {port} is in use: end what listens there, or choose another with --port")
+    home = Path(environment.get("PREFECT_HOME") or Path.home() / ".prefect")
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "gristmill-start.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for _ in range(STARTS):
+            server = _started(environment, port, log)
+            if server is not None:
+                return server
+    raise GristmillError(f"the Prefect server did not start: see {log}")
+
+
+def _started(environment: dict[str, str], port: int, log: Path) -> subprocess.Popen[bytes] | None:
+    """A healthy server, or None where it ended or took too long."""
     with log.open("ab") as out:
         server = subprocess.Popen(
             [sys.executable, "-m", "flows.gate", str(port)],
@@ -87,7 +104,7 @@ def start_server(environment: dict[str, str], port: int, log: Path) -> subproces
             pass
         time.sleep(0.3)
     stop([server])
-    raise GristmillError(f"the Prefect server did not start: see {log}")
+    return None
 
 
 class TemporaryServer:

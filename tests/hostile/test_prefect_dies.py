@@ -37,3 +37,16 @@ def test_a_run_goes_on_where_its_temporary_server_is_killed(copied: Run, tmp_pat
     assert status == 0, said
     assert "another takes its place" in said
     assert copied.here("pretrain", "demo-tiny", overrides=changes).stdout.startswith("Everything of the recipe")
+
+
+@pytest.mark.timeout(300)
+def test_servers_that_start_at_once_on_a_new_database_all_start(tmp_path: Path) -> None:
+    """As two commands in two terminals, the first ever on a machine."""
+    variables = {**os.environ, "PREFECT_HOME": str(tmp_path / "prefect")}
+    variables.pop("PREFECT_API_URL", None)
+    script = "from flows.server import TemporaryServer; server = TemporaryServer(print); server.stop()"
+    command = [sys.executable, "-c", script]
+    started = [subprocess.Popen(command, cwd=PROJECT, env=variables, stderr=subprocess.PIPE) for _ in range(3)]
+    for process in started:
+        _, said = process.communicate(timeout=250)
+        assert process.returncode == 0, said
