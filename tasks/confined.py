@@ -134,8 +134,8 @@ def _begin(
     parent: int,
     arguments: tuple[Any, ...],
 ) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
-        signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGINT):  # a terminal tells the whole group: what is read is not to blame
+        signal.signal(number, signal.SIG_IGN)
     die_with_parent(parent)
     gc.freeze()  # what the parent holds is not this process's to close
     faulthandler.disable()

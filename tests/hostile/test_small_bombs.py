@@ -5,6 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +24,9 @@ from tasks.extract.archive import ExtractArchive, WarcSettings
 from tasks.extract.page import ExtractSettings
 from tasks.extract.table import ExtractTable, TableSettings
 from tasks.http import BodyRefused, decoded_body
+from tasks.process import descendants
 from tasks.stage import make_part
+from tests.conftest import PROJECT
 from warehouse.artifact import read_tables
 from warehouse.store import Store
 
@@ -210,3 +216,30 @@ def test_a_reader_that_ended_is_there_again_for_the_next_call() -> None:
     said = [reader(kind) for kind in ("a", "hang", "b", "eat", "crash", "c")]
     assert said == ["a", Ended(TIME), "b", Ended(MEMORY), Ended(CRASH), "c"]
     reader.close()
+
+
+def test_ctrl_c_for_the_whole_group_is_no_fault_of_what_is_read(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, time\n"
+        "from tasks.confined import Limits, Reader\n"
+        "def slow(n):\n    open('reading', 'w').close()\n    time.sleep(1.5)\n    return n\n"
+        "signal.signal(signal.SIGINT, lambda *_: None)\n"
+        "reader = Reader(slow, Limits(5, 1 << 28))\n"
+        "print(reader(7))\nreader.close()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        while not (tmp_path / "reading").exists():
+            time.sleep(0.02)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+            for child in descendants(process.pid):
+                os.kill(child, number)
+            time.sleep(0.2)
+        said, _ = process.communicate(timeout=60)
+    assert said == "7\n"
