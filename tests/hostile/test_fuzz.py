@@ -135,7 +135,7 @@ def parquet_rows(content: bytes) -> Iterator[Thing[int]]:
     yield Thing("table", read)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=40)
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_tables(data: st.DataObject) -> None:
     """In a process of its own: what is broken can end it."""
