@@ -125,8 +125,14 @@ class TemporaryServer:
         }
         self._server = start_server(self._environment, self._port, self._log)
         atexit.register(self.stop)
-        os.environ.update({name: self._environment[name] for name in ("PREFECT_API_URL", CLIENT)})
-        refresh_global_settings_context()
+        ours = {name: self._environment[name] for name in ("PREFECT_API_URL", CLIENT)}
+        before = {name: os.environ.get(name) for name in ours}
+        os.environ.update(ours)
+        refresh_global_settings_context()  # what this process starts is not told: it has nothing to ask there
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
         threading.Thread(target=self._replace, daemon=True, name="server-watch").start()
 
     def _replace(self) -> None:

@@ -242,7 +242,7 @@ def test_the_printed_link_lets_a_browser_in_and_nothing_else_does(
         page.wait_for_url("**/dashboard*", timeout=60_000)
         for number, path in enumerate(("/deployments", "/v2/deployments")):
             page.goto(f"{address}{path}")
-            page.get_by_text("tokenizer").first.wait_for(timeout=60_000)
+            page.get_by_text("tokenizer").first.wait_for(timeout=150_000)
             page.screenshot(path=tmp_path / f"deployments-{number}.png")
         browser.close()
     assert all(basic(environment[CLIENT]) not in url.partition("#")[0] for url in sent)
