@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -14,13 +13,13 @@ from tasks.pretrain.order import StoredOrder
 from warehouse import log
 from warehouse.artifact import Ref
 from warehouse.catalog import connect as connect_catalog
+from warehouse.catalog import quoted
 from warehouse.errors import GristmillError
 from warehouse.store import Store
 
 # What a query can do without touching a file; tables that it makes live in memory.
 _READING = frozenset(
-    getattr(duckdb.StatementType, name)
-    for name in ("SELECT", "CREATE", "INSERT", "UPDATE", "DELETE", "DROP", "EXPLAIN")
+    getattr(duckdb.StatementType, name) for name in ("SELECT", "CREATE", "INSERT", "UPDATE", "DELETE", "DROP")
 )
 _EXPLAIN = re.compile(r"\s*EXPLAIN\s+(?:ANALYZE\s+)?(?:\([^)]*\)\s*)?", re.IGNORECASE)
 FORBIDDEN = "file system operations are disabled by configuration"  # in what DuckDB says
@@ -41,9 +40,9 @@ def connect(
 
 def confine(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
     """From here on queries of this connection read the store's tables and no other file, and settings stay what they are."""
-    folders = [store.address(f"{folder}/") for folder in ("artifacts", log.METRICS)]
+    folders = quoted([store.address(f"{folder}/") for folder in ("artifacts", log.METRICS)])
     connection.execute("SET allow_persistent_secrets = false")
-    connection.execute(f"SET allowed_directories = {json.dumps(folders)}".replace('"', "'"))
+    connection.execute(f"SET allowed_directories = [{folders}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 
@@ -52,7 +51,8 @@ def check(connection: duckdb.DuckDBPyConnection, query: str) -> None:
     """Raises GristmillError for a statement that could write a file where the store's own can be read."""
     for statement in connection.extract_statements(query):
         kind, text = statement.type, statement.query
-        if kind == duckdb.StatementType.EXPLAIN and (explained := _EXPLAIN.match(text)):
+        explained = _EXPLAIN.match(text)
+        if kind == duckdb.StatementType.EXPLAIN and explained is not None:
             check(connection, text[explained.end() :])  # EXPLAIN ANALYZE does what it explains
         elif kind not in _READING:
             raise GristmillError(

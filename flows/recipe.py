@@ -29,6 +29,7 @@ from tasks.signals.stage import AnnotateSettings
 from tasks.tokenizer import TokenizerSettings
 from tasks.urls import domain_of
 from warehouse.errors import SettingError, nearest
+from warehouse.store import is_inside
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 DEFAULT_CONFIG = "demo"
@@ -114,6 +115,8 @@ class Recipe(BaseModel):
     def _consistent(self) -> Recipe:
         check_fit(self.model, self.pretrain)
         for name, source in self.sources.items():
+            if "/" in name or not is_inside(name):
+                raise ValueError(f"the source {name!r} cannot be called so: its name stands in names of files")
             known = [*self.policies, *policies_of.names()]
             if source.policy and source.policy not in known:
                 raise ValueError(

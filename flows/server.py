@@ -267,13 +267,13 @@ def serve_ui(project: Path, port: int, console: Console) -> None:
         deploy(environment, project)
         workers = start_workers(environment, log)
         wait_for_schedules(api, log, begin)
-        console.print(
-            f"Prefect UI: http://{HOST}:{port}{OPEN}#{basic(secret)}\n"
-            f"The link lets a browser in: it is yours alone. (log: {log}; end with Ctrl-C)\n"
-            f"Runs from another terminal show there after: export PREFECT_API_URL=http://{HOST}:{port}/api",
-            soft_wrap=True,
-        )
         with told(port, secret):
+            console.print(
+                f"Prefect UI: http://{HOST}:{port}{OPEN}#{basic(secret)}\n"
+                f"The link lets a browser in: it is yours alone. (log: {log}; end with Ctrl-C)\n"
+                f"Runs from another terminal show there after: export PREFECT_API_URL=http://{HOST}:{port}/api",
+                soft_wrap=True,
+            )
             _watch(server, log, begin, console)
     except KeyboardInterrupt:
         console.print("Stopping.")

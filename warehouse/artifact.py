@@ -243,6 +243,17 @@ def lost_archives(store: Store, manifest: Manifest) -> list[str]:
     return sorted(f.path for f in files if store.size(f"{manifest.ref.folder}/{f.path}") != f.bytes)
 
 
+def archived(store: Store, path: str) -> tuple[Ref, FileRecord] | None:
+    """The record of a file of archived pages by its path below the store, where it is there whole."""
+    if not is_inside(path) or path.count("/") < 3:
+        return None
+    _, stage, key, name = path.split("/", 3)
+    ref = Ref(stage=stage, key=key)
+    manifest = read_manifest(store, ref)
+    found = next((file for file in manifest.files("warc") if file.path == name), None) if manifest is not None else None
+    return (ref, found) if found is not None and store.size(path) == found.bytes else None
+
+
 def write_manifest(store: Store, manifest: Manifest, documents_expected: int | None) -> None:
     """Checks conservation over the whole artifact, then makes it exist."""
     counts = manifest.counts

@@ -182,7 +182,8 @@ def _files(store: Store, manifests: list[Manifest], table: str) -> list[str]:
     ]
 
 
-def _quoted(values: list[str]) -> str:
+def quoted(values: list[str]) -> str:
+    """Texts as SQL writes them, one after another."""
     return ", ".join("'" + value.replace("'", "''") + "'" for value in values)
 
 
@@ -197,7 +198,7 @@ def _create_view(
         nothing = f'empty."{name}"'
         _register(connection, nothing, [], schema)
         connection.execute(
-            f"CREATE VIEW {name} AS SELECT {columns}{key} FROM read_parquet([{_quoted(files)}], {options}) "
+            f"CREATE VIEW {name} AS SELECT {columns}{key} FROM read_parquet([{quoted(files)}], {options}) "
             f"UNION ALL BY NAME FROM {nothing}"
         )
     else:

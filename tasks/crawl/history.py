@@ -15,9 +15,9 @@ from tasks.crawl.claims import PAGE_COLUMNS
 from tasks.crawl.frontier import REFUSED, RESTING, WAITING, Frontier
 from tasks.crawl.scope import Refusal, Scope
 from tasks.urls import domain_of
-from warehouse.artifact import Ref, load, read_manifest, verified_path
+from warehouse.artifact import Ref, archived, load, verified_path
 from warehouse.schemas import HOSTS, URLS
-from warehouse.store import Store, is_inside
+from warehouse.store import Store
 
 ROWS_AT_ONCE = 2_000
 TIMES = ("visited_at", "changed_at", "next_visit_at")
@@ -67,11 +67,11 @@ def known_urls(store: Store, previous: Ref, scope: Scope, frontier: Frontier, no
 
     What was fetched waits if its next visit is due and rests otherwise; what was never reached waits.
     """
-    archived = lru_cache(maxsize=None)(lambda path: _is_archived(store, path))
+    is_archived = lru_cache(maxsize=None)(lambda path: archived(store, path) is not None)
     for file in load(store, previous).files("urls"):
         for batch in pq.ParquetFile(verified_path(store, previous, file)).iter_batches(ROWS_AT_ONCE):
             for stored in batch.to_pylist():
-                lost = stored["warc_path"] is not None and not archived(stored["warc_path"])
+                lost = stored["warc_path"] is not None and not is_archived(stored["warc_path"])
                 row = stored | dict.fromkeys(PAGE_COLUMNS) if lost else stored  # without its archive: as if never seen
                 refusal = scope.refusal(row["url"], row["depth"])
                 page = [row[name].timestamp() if name in TIMES and row[name] else row[name] for name in PAGE_COLUMNS]
@@ -92,13 +92,3 @@ def known_urls(store: Store, previous: Ref, scope: Scope, frontier: Frontier, no
 
 def _time(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-
-
-def _is_archived(store: Store, path: str) -> bool:
-    """Whether an archive file is there whole; what it held is fetched anew otherwise."""
-    if not is_inside(path) or path.count("/") < 3:
-        return False
-    _, stage, key, name = path.split("/", 3)
-    manifest = read_manifest(store, Ref(stage=stage, key=key))
-    files = {file.path: file.bytes for file in manifest.files("warc")} if manifest is not None else {}
-    return name in files and store.size(path) == files[name]

@@ -27,9 +27,7 @@ from warehouse.artifact import Ref
 from warehouse.store import Store
 
 PROGRESS_SECONDS = 0.5
-MOST_REFUSED = (
-    1_000  # links of a page that are kept though they are not followed: they tell why, and a page can have many
-)
+MOST_REFUSED = 1_000  # links of a page that are kept, with the reason, though they are not followed
 REFUSED_URL_CHARS = 500
 DIGEST_DIGITS = 16
 

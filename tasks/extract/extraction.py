@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tasks.addresses import scrubbed
 from tasks.confined import Ended, Thing, read_confined
-from tasks.extract.page import STAGE, Documents, ExtractSettings, Read, committed_documents, ended
+from tasks.extract.page import STAGE, Documents, ExtractSettings, Read, committed_documents, refusal_of
 from tasks.stage import Made, Report, Stage
 from warehouse import schemas
 from warehouse.artifact import PartRecord, PartWriter, Ref, read_tables
@@ -113,9 +113,9 @@ class Extraction(Stage):
                 elif not isinstance(found, Ended):
                     yield from found
                 elif found.name is not None:
-                    yield found.name._replace(found=ended(found, self.settings))
+                    yield found.name._replace(found=refusal_of(found, self.settings))
                 else:
-                    yield Read(pieces[at], 0, found=ended(found, self.settings))
+                    yield Read(pieces[at], 0, found=refusal_of(found, self.settings))
                     break
             else:
                 return

@@ -152,7 +152,7 @@ def read_html(read: Read, content_type: str, body: bytes, settings: ExtractSetti
         return read._replace(found=PageRefused(type(error).__name__, str(error)[:200], failed=True))
 
 
-def ended(ended: Ended, settings: ExtractSettings) -> PageRefused:
+def refusal_of(ended: Ended, settings: ExtractSettings) -> PageRefused:
     """The refusal of what ended its reader."""
     thresholds = {TIME: settings.page_seconds, MEMORY: float(settings.page_memory_bytes)}
     return PageRefused(ended.reason, None, None, thresholds.get(ended.reason), failed=True)
@@ -176,7 +176,7 @@ class Documents:
         if isinstance(found, Extracted):
             about = found.about
             text = well_formed(found.text).strip()
-            found = self._refusal(text, read.size)
+            found = self._refusal(text)
             if found is None:
                 self._rows.append(self._document(read.url, text, about, read.digest))
                 return
@@ -186,10 +186,10 @@ class Documents:
         self._funnel[rule] = [taken[0] + 1, taken[1] + read.size]
         self._refused.append(self._row(read.url, doc_id_of(read.url, ""), found))
 
-    def _refusal(self, text: str, size: int) -> PageRefused | None:
+    def _refusal(self, text: str) -> PageRefused | None:
         if len(text) < self._settings.min_chars:
             return PageRefused("no text", None, len(text), self._settings.min_chars)
-        self._held += len(text)
+        self._held += len(text.encode())
         if self._held > self._settings.max_part_bytes:
             return PageRefused("too large", "more text than a part may hold", self._held, self._settings.max_part_bytes)
         return None

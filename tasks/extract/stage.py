@@ -19,7 +19,7 @@ from tasks.confined import Thing
 from tasks.extract.extraction import Extraction
 from tasks.extract.page import FORGOTTEN, PageRefused, Read, read_html
 from tasks.http import BodyRefused, decoded_body
-from warehouse.artifact import FileRecord, Manifest, Ref, load, part_name, read_manifest, read_tables, verified_path
+from warehouse.artifact import Manifest, archived, load, part_name, read_tables, verified_path
 
 COLUMNS = ["url", "content_type", "body_bytes", "digest", "warc_path", "warc_offset", "bucket", "verdict"]
 LOST = "archive lost"
@@ -106,18 +106,10 @@ class Extract(Extraction):
 
     def _is_lost(self, path: str) -> bool:
         if path not in self._lost:
-            self._lost[path] = self._record_of(path) is None
+            self._lost[path] = archived(self.store, path) is None
         return self._lost[path]
-
-    def _record_of(self, path: str) -> tuple[Ref, FileRecord] | None:
-        """An archive file of this crawl or of an earlier one, where it is there whole."""
-        _, stage, key, name = path.split("/", 3)
-        ref = Ref(stage=stage, key=key)
-        manifest = read_manifest(self.store, ref)
-        found = next((file for file in manifest.files("warc") if file.path == name), None) if manifest else None
-        return None if found is None or self.store.size(path) != found.bytes else (ref, found)
 
     def _archive_file(self, path: str) -> Path | None:
         """The local copy of an archive file; None where that is lost. Raises CorruptPart, once, where its bytes changed."""
-        found = self._record_of(path)
+        found = archived(self.store, path)
         return None if found is None else verified_path(self.store, *found)

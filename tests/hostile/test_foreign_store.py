@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from flows.recipe import load_recipe
 from tasks.crawl.purge import JOURNAL, finish_purges
 from tasks.interchange import _as_transformers_has_it
 from tests.conftest import Run
 from tests.test_which_run import said
 from warehouse.artifact import Manifest, Ref, read_manifest
-from warehouse.errors import StoreError
+from warehouse.errors import SettingError, StoreError
 from warehouse.store import Store, is_inside, user_cache
 
 OUTSIDE = [
@@ -131,3 +132,11 @@ def test_pickled_weights_execute_nothing(copied: Run, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "..", "a\\b"])
+def test_a_source_is_not_called_like_a_path(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(f"name = 'x'\n[sources.'{name}'.jsonl]\nfiles = ['x.jsonl']\n")
+    with pytest.raises(SettingError, match="its name stands in names of files"):
+        load_recipe(str(path))

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,21 @@ def test_what_a_question_needs_still_works(nasty: Path, tmp_path: Path) -> None:
     allowed = run("sql", f"COPY (SELECT 1 AS a) TO '{tmp_path}/a.csv'", "--allow-files", *config)
     assert allowed.returncode == 0, allowed.stderr
     assert (tmp_path / "a.csv").read_text() == "a\n1\n"
+
+
+def test_a_store_in_a_folder_of_any_name_can_be_asked(nasty: Path, tmp_path: Path) -> None:
+    odd = tmp_path / 'it\'s a Größe [1] "x"'
+    shutil.copytree(nasty.parent / "store", odd / "store")
+    words = ("sql", "SELECT count(*) AS n FROM corpus", "--format", "json", "--config", str(nasty))
+    done = run(*words, "--set", f"store={odd / 'store'}")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [{"n": 2}]
+    outside = run("sql", "FROM read_text('/etc/passwd')", "--config", str(nasty), "--set", f"store={odd / 'store'}")
+    assert outside.returncode == 1
+    assert "--allow-files" in outside.stderr
+    hidden = run("sql", "/* x */ EXPLAIN ANALYZE COPY (SELECT 1) TO 'x'", "--config", str(nasty))
+    assert hidden.returncode == 1
+    assert "no question" in hidden.stderr
 
 
 def test_a_long_answer_is_not_fetched_to_show_its_beginning(nasty: Path) -> None:
