@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: install demo test mutate fuzz check ui peers clean lock
+.PHONY: install demo test mutate fuzz check audit ui peers clean lock
 
 install: $(INSTALLED)
 
@@ -41,6 +41,11 @@ check: install
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet . || { echo "some files are not formatted: $(BIN)/ruff format ."; exit 1; }
 	@$(BIN)/mypy
+	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive flows tasks models warehouse demo 2>/dev/null
+
+# Known vulnerabilities of what is locked, by the package index's own list: it needs the network.
+audit: install
+	@$(BIN)/uvx pip-audit --disable-pip --no-deps --requirement requirements.lock
 
 ui: install
 	@$(BIN)/gristmill ui

@@ -18,8 +18,14 @@ from rich.console import Console
 from flows import ask, networks
 from flows.options import DEFAULT, INTERRUPTED, STOPPED, Config, Overrides, Verbose, console, recipe_of
 from flows.terminal import plain, shown
+from tasks.process import is_out_of_memory
 from warehouse.errors import GristmillError, SettingError
 from warehouse.store import Store
+
+NO_MEMORY = (
+    "there is not enough memory: make one part at a time with --set workers=1, and give duplicates less with "
+    "--set match.memory_mb=256"
+)
 
 if TYPE_CHECKING:
     from flows.progress import Terminal
@@ -268,7 +274,9 @@ def _guarded(command: Callable[[], Any]) -> int:
     except Exception as error:
         import duckdb
 
-        if isinstance(error, duckdb.Error):
+        if is_out_of_memory(error):
+            message = NO_MEMORY
+        elif isinstance(error, duckdb.Error):
             said = str(error).partition("\n")[0]
             message = f"a query of the store failed: {said} (gristmill status --verify looks for damaged files)"
         elif says := getattr(error, "format_message", None):  # a usage error, of whichever click typer brings along

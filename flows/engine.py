@@ -22,6 +22,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.credentials import fill_from_blocks
 from flows.mill import Mill
 from flows.progress import duration_text, size_text
 from flows.recipe import Recipe, load_recipe
@@ -123,6 +124,7 @@ def mill_of(config: str, recipe: Recipe | None, run_id: str, fresh_crawl: bool =
     if os.environ.get(WITH_WORKER):
         end_with_worker()
     chosen = recipe or load_recipe(config)
+    fill_from_blocks(chosen)
     return Mill(chosen, PrefectParts(chosen.workers), watching.report, fresh_crawl, run_id)
 
 

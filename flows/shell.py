@@ -22,6 +22,7 @@ from rich.text import Text
 
 from flows.query import FORBIDDEN, check, confine, connect
 from flows.terminal import plain, visible
+from tasks.process import is_out_of_memory
 from warehouse.errors import GristmillError, SettingError
 from warehouse.store import Store
 
@@ -70,7 +71,7 @@ def explained() -> Iterator[None]:
         if isinstance(error, BrokenPipeError):
             raise
         said = str(error).split("\n\nLINE")[0].split("Detected leak")[0].strip()
-        if "Out of Memory" in said or isinstance(error, MemoryError):
+        if is_out_of_memory(error):
             said = "the query needs more memory than there is: ask for fewer rows or columns, or sum them up"
         elif FORBIDDEN in said:
             said = f"{said.partition(FORBIDDEN)[0].strip()} queries read what the store holds: --allow-files lets them read and write files too"

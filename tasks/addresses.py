@@ -37,13 +37,21 @@ def scrubbed(text: str) -> str:
     return _URL.sub(lambda found: public(found.group()), text)
 
 
+def variables(text: str) -> list[str]:
+    """The names of all ``${NAME}`` in a text, once each."""
+    return sorted(set(_VARIABLE.findall(text)))
+
+
 def expanded(address: str) -> str:
     """An address with ``${NAME}`` taken from the environment. Raises SettingError where that is not set."""
 
     def value(found: re.Match[str]) -> str:
         name = found.group(1)
         if name not in os.environ:
-            raise SettingError(f"{address} asks for the environment variable {name}, which is not set: export it first")
+            raise SettingError(
+                f"{address} asks for {name}, which the environment does not hold: export it, "
+                f"or save it as the Secret block {name.lower().replace('_', '-')} of your Prefect server"
+            )
         return os.environ[name]
 
     return _VARIABLE.sub(value, address)

@@ -50,7 +50,7 @@ def render(connection: duckdb.DuckDBPyConnection, name: str, key: str, sources: 
     languages = rows(
         "SELECT language, count(*) AS n, count(*) / sum(count(*)) OVER () AS share FROM corpus GROUP BY ALL ORDER BY n DESC, language"
     )
-    template = jinja2.Environment(  # noqa: S701 (Markdown)
+    template = jinja2.Environment(  # noqa: S701  # nosec B701 (Markdown)
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     ).from_string(TEMPLATE.read_text())
     return template.render(

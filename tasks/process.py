@@ -6,6 +6,7 @@ import atexit
 import json
 import multiprocessing
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -131,7 +132,7 @@ def descendants(process: int) -> set[int]:
     if Path("/proc/self/stat").exists():
         found = (_proc_row(path) for path in Path("/proc").glob("[0-9]*"))
     else:  # macOS
-        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,stat="], capture_output=True, text=True, check=True)  # noqa: S607
+        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,stat="], capture_output=True, text=True, check=True)  # noqa: S607  # nosec B607
         found = ((int(pid), int(parent), state[0]) for pid, parent, state in map(str.split, listed.stdout.splitlines()))
     children: dict[int, list[int]] = {}
     for pid, parent, state in found:
@@ -154,6 +155,8 @@ def _proc_row(path: Path) -> tuple[int, int, str]:
     return int(path.name), int(parent), state
 
 
+# How torch (of a processor, of CUDA), DuckDB, C++ and the system say it.
+NO_MEMORY = re.compile(r"out of memory|can.?t allocate memory|cannot allocate memory|not enough memory|bad_alloc", re.I)
 _children: set[subprocess.Popen[str]] = set()
 
 
@@ -174,10 +177,13 @@ def stop_children() -> None:
             child.kill()
 
 
-def events(command: list[str], log: Path, environment: dict[str, str] | None = None) -> Iterator[dict[str, Any]]:
+def events(
+    command: list[str], log: Path, environment: dict[str, str] | None = None, for_less_memory: str = ""
+) -> Iterator[dict[str, Any]]:
     """Runs a child process and yields the JSON objects that it prints a line each; the rest goes to ``log``.
 
-    Raises GristmillError with the child's own sentence, or with the log's last line, where it fails.
+    Raises GristmillError with the child's own sentence, or with the log's last line, where it fails;
+    with ``for_less_memory`` where it was killed, as the system does when memory runs out.
     """
     with log.open("ab") as errors:
         child = subprocess.Popen(
@@ -205,10 +211,17 @@ def events(command: list[str], log: Path, environment: dict[str, str] | None = N
                     child.wait(timeout=STOP_SECONDS)
                 except subprocess.TimeoutExpired:
                     child.kill()
+    if status == -signal.SIGKILL and for_less_memory:
+        raise GristmillError(f"{Path(command[2]).name} was killed, perhaps for want of memory: {for_less_memory}")
     if status != 0:
         raise GristmillError(
             sentence or f"{Path(command[2]).name} ended with status {status}: {_last_line(log)} (all of it in {log})"
         )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of any library says that there was not enough memory."""
+    return isinstance(error, MemoryError) or bool(NO_MEMORY.search(str(error)))
 
 
 def emit(**event: Any) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,6 +138,19 @@ def test_page_of_the_run_shows_its_tasks_and_artifacts(server: Server, completed
         (pictures / name).stat().st_size > 20_000
         for name in ("pipeline-run.png", "corpus-tasks.png", "corpus-artifacts.png")
     )
+
+
+def test_credentials_are_taken_from_a_secret_block_of_the_server(server: Server) -> None:
+    script = (
+        "import os; from prefect.blocks.system import Secret; from flows.options import recipe_of\n"
+        "Secret(value='hunter2horse').save('gristmill-test-word')\n"
+        "recipe_of('demo-tiny', ['sources.x.jsonl.files=[\"https://me:${GRISTMILL_TEST_WORD}@h.example/x.jsonl\"]'])\n"
+        "print(os.environ['GRISTMILL_TEST_WORD'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=PROJECT, env=server.environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "hunter2horse", done.stderr[-2000:]
 
 
 def test_taken_port_is_one_sentence(server: Server, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from warehouse.store import Store
 WEIGHTS = "checkpoint/model.safetensors"
 OPTIMIZER = "checkpoint/optimizer.safetensors"
 CONFIG = "checkpoint/config.json"
+FOR_LESS_MEMORY = "lower pretrain.micro_batch, or set pretrain.recompute=true, or train a smaller model"
 
 
 class Job(BaseModel):

@@ -26,8 +26,8 @@ from models.training.parallel import Parallel
 from models.training.schedule import RateSchedule
 from models.transformer import Transformer, has_bf16
 from tasks.pretrain.data import TrainingData, masking_vocabulary
-from tasks.pretrain.job import Job
-from tasks.process import die_with_parent, emit
+from tasks.pretrain.job import FOR_LESS_MEMORY, Job
+from tasks.process import die_with_parent, emit, is_out_of_memory
 from tasks.tokenizer import Codec
 from warehouse import log
 from warehouse.errors import GristmillError
@@ -195,6 +195,9 @@ def main() -> int:
         return 1
     except Exception as error:
         traceback.print_exc()
+        if is_out_of_memory(error):
+            emit(error=f"the trainer needs more memory than there is: {FOR_LESS_MEMORY}")
+            return 1
         emit(error=f"the trainer failed with {type(error).__name__}: {error}; its log is {job.folder.parent}/train.log")
         return 1
     finally:

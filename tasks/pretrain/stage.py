@@ -10,7 +10,7 @@ from typing import Any
 
 from models.training.masking import SPECIAL_TOKENS
 from tasks.pack import TokenStream, sources_of
-from tasks.pretrain.job import Job, weights_path
+from tasks.pretrain.job import FOR_LESS_MEMORY, Job, weights_path
 from tasks.pretrain.settings import SHORTEST_HELD_OUT, PretrainSettings
 from tasks.process import events
 from tasks.stage import Made, Report, Stage
@@ -46,7 +46,7 @@ class Pretrain(Stage):
         (scratch / "job.json").write_text(job.model_dump_json())
         environment = ENVIRONMENT | {"TORCHINDUCTOR_CACHE_DIR": str(user_cache("inductor"))}
         command = [*self._launcher(), "-m", "tasks.pretrain.process", str(scratch / "job.json")]
-        for event in events(command, scratch / "train.log", environment):
+        for event in events(command, scratch / "train.log", environment, FOR_LESS_MEMORY):
             if "loss" in event:
                 report.progress(self, event["step"], event["steps"], _progress(event))
             elif "skipped" in event:
