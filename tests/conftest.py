@@ -16,9 +16,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from flows.gate import OPEN
+from flows.secret import basic
 
 # The gate draws the same examples in every run; `make fuzz` draws others, and more of them.
 settings.register_profile("gate", derandomize=True, deadline=None)
@@ -73,6 +77,15 @@ def locked(path: Path) -> Iterator[None]:
     with path.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+def sign_in(page: Any, address: str, secret: str) -> None:
+    """Opens the link that `gristmill ui` prints, and waits for the page behind it."""
+    page.goto(f"{address}{OPEN}#{basic(secret)}")
+    page.wait_for_url("**/dashboard*", timeout=60_000)
+    # Prefect's page forgets the secret when its first question is broken off, as by leaving the page at once.
+    page.get_by_text("Flow Runs").first.wait_for(timeout=60_000)
+    page.wait_for_load_state("networkidle")
 
 
 class Run:

@@ -14,13 +14,12 @@ from typing import Any
 
 import pytest
 
-from flows.gate import OPEN
 from flows.health import Api
 from flows.query import rows
 from flows.recipe import load_recipe
-from flows.secret import CLIENT, basic
+from flows.secret import CLIENT
 from flows.server import deploy, server_environment, start_server, start_workers, stop
-from tests.conftest import CHROMIUM, CHROMIUM_FLAGS, PROJECT, Run, free_port
+from tests.conftest import CHROMIUM, CHROMIUM_FLAGS, PROJECT, Run, free_port, sign_in
 from warehouse.store import Store
 
 DEPLOYMENTS = {"crawl", "corpus", "tokenizer", "pretrain", "evaluate", "pipeline"}
@@ -125,8 +124,7 @@ def test_page_of_the_run_shows_its_tasks_and_artifacts(server: Server, completed
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
         page = browser.new_page(viewport={"width": 1500, "height": 1100})
-        page.goto(f"{server.address}{OPEN}#{basic(server.environment[CLIENT])}")
-        page.wait_for_url("**/dashboard*")
+        sign_in(page, server.address, server.environment[CLIENT])
         page.goto(f"{server.address}/runs/flow-run/{completed['id']}")
         page.get_by_text(completed["name"]).first.wait_for(timeout=60_000)
         show(page, "Subflow Runs", "corpus demo-tiny", pictures / "pipeline-run.png")

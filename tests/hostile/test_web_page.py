@@ -16,12 +16,11 @@ from typing import Any
 import httpx
 import pytest
 
-from flows.gate import OPEN
 from flows.health import Api
 from flows.secret import CLIENT, basic, secret_for, told
 from flows.server import deploy, server_environment, start_server, start_workers, stop
 from flows.worker import check
-from tests.conftest import CHROMIUM, CHROMIUM_FLAGS, PROJECT, free_port
+from tests.conftest import CHROMIUM, CHROMIUM_FLAGS, PROJECT, free_port, sign_in
 from warehouse.errors import GristmillError
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(420)]
@@ -238,11 +237,7 @@ def test_the_printed_link_lets_a_browser_in_and_nothing_else_does(
         page.get_by_text("Login").first.wait_for(timeout=60_000)
         sent: list[str] = []
         page.on("request", lambda request: sent.append(request.url))
-        page.goto(f"{address}{OPEN}#{basic(environment[CLIENT])}")
-        page.wait_for_url("**/dashboard*", timeout=60_000)
-        # Prefect's page forgets the secret when its first question is broken off, as by leaving the page at once.
-        page.get_by_text("Flow Runs").first.wait_for(timeout=60_000)
-        page.wait_for_load_state("networkidle")
+        sign_in(page, address, environment[CLIENT])
         for number, path in enumerate(("/deployments", "/v2/deployments")):
             page.goto(f"{address}{path}")
             page.get_by_text("tokenizer").first.wait_for(timeout=150_000)
