@@ -53,7 +53,7 @@ class Workers:
 
 def run_once(folder: Path) -> Row:
     """The recipe over the archives of a folder, into a new store."""
-    from flows.mill import Mill
+    from flows.making import Pipeline
     from flows.recipe import load_recipe
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -64,11 +64,11 @@ def run_once(folder: Path) -> Row:
             )
         )
         started = time.perf_counter()
-        mill = Mill(load_recipe(str(recipe)), Workers())
+        pipeline = Pipeline(load_recipe(str(recipe)), Workers())
         spent = {}
         for name in STAGES:
             begun = time.perf_counter()
-            (made,) = mill.make(name)
+            (made,) = pipeline.make(name)
             spent[name] = round(time.perf_counter() - begun, 2)
         return {"version": "0.1", "seconds": time.perf_counter() - started, "kept": made.counts.kept, "stages": spent}
 

@@ -93,13 +93,13 @@ def what_if(
 ) -> None:
     """Shows what another policy would keep, from the signals that are there."""
     from flows import whatif
-    from flows.mill import Mill
+    from flows.making import Pipeline
     from tasks.measured import SIGNALS
 
     names = {signal.name for signal in SIGNALS}
     bounds = [change for change in overrides if _is_bound(change, names)]
-    mill = Mill(recipe_of(config, [change for change in overrides if change not in bounds]))
-    whatif.what_if(mill, whatif.policy_named(mill, policy, bounds), source, console)
+    pipeline = Pipeline(recipe_of(config, [change for change in overrides if change not in bounds]))
+    whatif.what_if(pipeline, whatif.policy_named(pipeline, policy, bounds), source, console)
 
 
 def _is_bound(change: str, signals: set[str]) -> bool:
@@ -124,7 +124,7 @@ def histogram(
 @app.command()
 def card(config: Config = DEFAULT, overrides: Overrides = []) -> None:
     """Writes the corpus' data card in Hugging Face's form, and prints its address."""
-    from flows.mill import Mill
+    from flows.making import Pipeline
     from flows.reporting import publish_card
 
-    console.print(f"Card: {publish_card(Mill(recipe_of(config, overrides)))}", soft_wrap=True)
+    console.print(f"Card: {publish_card(Pipeline(recipe_of(config, overrides)))}", soft_wrap=True)

@@ -46,18 +46,14 @@ def _run_flow(
 ) -> Any:
     """Runs one flow of this package in Prefect, with progress on the terminal, unless all of its artifacts are there."""
     recipe = recipe_of(config, overrides)
-    from flows.mill import Mill
+    from flows.making import Pipeline
 
-    mill = Mill(recipe)
-    mill.store.check_writable()
-    mill.store.sweep("log")
-    if (
-        not parameters.get("fresh")
-        and not parameters.get("fresh_crawl")
-        and all(mill.is_made(name) for name in targets)
-    ):
+    pipeline = Pipeline(recipe)
+    pipeline.store.check_writable()
+    pipeline.store.sweep("log")
+    if not parameters.get("fresh") and not parameters.get("fresh_crawl") and pipeline.is_made(*targets):
         console.print(f"Everything of the recipe {shown(recipe.name)} is made; nothing was done.")
-        return mill
+        return pipeline
     _prepare_prefect(verbose)
     from importlib import import_module
 
@@ -68,8 +64,8 @@ def _run_flow(
     from tasks.crawl.purge import finish_purges
     from warehouse.log import now
 
-    finish_purges(mill.store)
-    wishes, started = waiting(mill), now()
+    finish_purges(pipeline.store)
+    wishes, started = waiting(pipeline), now()
     signal.signal(signal.SIGTERM, _end)
     flow = getattr(import_module(f"flows.{flow_name}"), flow_name)
     with Terminal() as terminal:
@@ -79,8 +75,8 @@ def _run_flow(
             watching.interrupted = partial(_leave, terminal, server)
         flow(recipe=recipe, **parameters)
     if wishes and "extract" in targets:
-        print_heeded(mill, wishes, started, console)
-    return mill
+        print_heeded(pipeline, wishes, started, console)
+    return pipeline
 
 
 def _leave(terminal: Terminal, server: TemporaryServer) -> None:
@@ -122,14 +118,14 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """The whole pipeline: crawl, corpus, tokenizer, pretraining, evaluation, report."""
-    from flows.mill import STAGES
+    from flows.graph import STAGES
     from flows.reporting import publish_report, report_path
 
     clock = time.monotonic()
-    mill = _run_flow("pipeline", config, overrides, verbose, STAGES, fresh_crawl=fresh)
-    mill = type(mill)(mill.recipe)  # asks the store again: the crawl is there now
-    path = report_path(mill)
-    address = mill.store.address(path) if mill.store.exists(path) else publish_report(mill)
+    pipeline = _run_flow("pipeline", config, overrides, verbose, STAGES, fresh_crawl=fresh)
+    pipeline = type(pipeline)(pipeline.recipe)  # asks the store again: the crawl is there now
+    path = report_path(pipeline)
+    address = pipeline.store.address(path) if pipeline.store.exists(path) else publish_report(pipeline)
     console.print(
         f"Report: {address}   [dim]({time.monotonic() - clock:.0f} s; ask further: gristmill sql)[/dim]", soft_wrap=True
     )
@@ -149,10 +145,9 @@ def crawl(
 @app.command()
 def corpus(config: Config = DEFAULT, overrides: Overrides = [], verbose: Verbose = False) -> None:
     """Makes the corpus from the newest crawls: every stage from extract to select."""
-    from flows.mill import STAGES
+    from flows.graph import made_from
 
-    targets = STAGES[STAGES.index("extract") : STAGES.index("select") + 1]
-    _run_flow("corpus", config, overrides, verbose, targets)
+    _run_flow("corpus", config, overrides, verbose, made_from("select", beside=("crawl",)))
 
 
 @app.command()
@@ -180,13 +175,13 @@ def status(
     verify: Annotated[bool, typer.Option(help="read every file of the store and compare its SHA-256")] = False,
 ) -> None:
     """Shows which artifacts of a recipe are made, which are to be made, and what they cost."""
-    from flows.mill import Mill
+    from flows.making import Pipeline
     from flows.status import print_status
     from flows.verify import verify as verify_store
 
     recipe = recipe_of(config, overrides)
     whole = verify_store(Store(recipe.store), console) if verify else True
-    print_status(Mill(recipe), console)
+    print_status(Pipeline(recipe), console)
     if not whole:
         raise typer.Exit(1)
 
@@ -208,7 +203,7 @@ def forget(
     """Leaves documents out from the next run on, and tells which artifacts and checkpoints hold them."""
     from flows.forget import forget as record_removal
     from flows.forget import print_removal, purge_archives
-    from flows.mill import Mill
+    from flows.making import Pipeline
     from tasks.crawl.purge import finish_purges
 
     given = [
@@ -218,27 +213,27 @@ def forget(
     ]
     if len(given) != 1:
         raise SettingError("forget takes one of --url, --domain, --doc-id and --query")
-    mill = Mill(recipe_of(config, overrides))
-    finish_purges(mill.store)
-    wish = record_removal(mill, *given[0], reason, retrain)  # type: ignore[arg-type]
+    pipeline = Pipeline(recipe_of(config, overrides))
+    finish_purges(pipeline.store)
+    wish = record_removal(pipeline, *given[0], reason, retrain)  # type: ignore[arg-type]
     print_removal(wish, console)
     if purge:
-        console.print(purge_archives(mill.store, wish))
+        console.print(purge_archives(pipeline.store, wish))
 
 
 @app.command()
 def report(config: Config = DEFAULT, overrides: Overrides = []) -> None:
     """Writes the report of what the store holds, and prints its address."""
-    from flows.mill import Mill
+    from flows.making import Pipeline
     from flows.reporting import publish_report
     from warehouse.errors import MissingArtifact
 
-    mill = Mill(recipe_of(config, overrides))
-    if not mill.is_made("evaluate"):
+    pipeline = Pipeline(recipe_of(config, overrides))
+    if not pipeline.is_made("evaluate"):
         raise MissingArtifact(
-            f"the recipe {mill.recipe.name} has no evaluated model yet: gristmill run makes one, gristmill status says what is missing"
+            f"the recipe {pipeline.recipe.name} has no evaluated model yet: gristmill run makes one, gristmill status says what is missing"
         )
-    console.print(f"Report: {publish_report(mill)}", soft_wrap=True)
+    console.print(f"Report: {publish_report(pipeline)}", soft_wrap=True)
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.engine import make, mill_of, run_name, show_funnel, task_runner
+from flows.engine import make, pipeline_of, run_name, show_funnel, task_runner
 from flows.query import FUNNEL, rows
 from flows.recipe import DEFAULT_CONFIG, Recipe
 
@@ -19,17 +19,17 @@ def corpus(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, run_id: s
         run_id: the run that the artifacts are noted under; a new one where empty
 
     """
-    mill = mill_of(config, recipe, run_id)
-    make(mill, "extract")
-    make(mill, "quality")
-    make(mill, "annotate")
-    make(mill, "sign")
-    make(mill, "band")
-    make(mill, "match")
-    make(mill, "tally")
-    make(mill, "repetition")
-    make(mill, "overlap")
-    make(mill, "decontaminate")
-    make(mill, "elect")
-    make(mill, "select")
-    show_funnel(mill, rows(mill.store, FUNNEL, own=mill.own))
+    pipeline = pipeline_of(config, recipe, run_id)
+    make(pipeline, "extract")
+    make(pipeline, "quality")
+    make(pipeline, "annotate")
+    make(pipeline, "sign")
+    make(pipeline, "band")
+    make(pipeline, "match")
+    make(pipeline, "tally")
+    make(pipeline, "repetition")
+    make(pipeline, "overlap")
+    make(pipeline, "decontaminate")
+    make(pipeline, "elect")
+    make(pipeline, "select")
+    show_funnel(pipeline, rows(pipeline.store, FUNNEL, own=pipeline.own))

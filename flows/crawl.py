@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.engine import make, mill_of, run_name, show_summary, task_runner
+from flows.engine import make, pipeline_of, run_name, show_summary, task_runner
 from flows.query import rows
 from flows.recipe import DEFAULT_CONFIG, Recipe
 
@@ -20,13 +20,13 @@ def crawl(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, fresh: boo
         run_id: the run that the artifacts are noted under; a new one where empty
 
     """
-    mill = mill_of(config, recipe, run_id, fresh_crawl=fresh)
-    make(mill, "crawl")
+    pipeline = pipeline_of(config, recipe, run_id, fresh_crawl=fresh)
+    make(pipeline, "crawl")
     found = rows(
-        mill.store,
+        pipeline.store,
         "SELECT crawl, count(*) AS n, count(*) FILTER (WHERE status = 200) AS ok, sum(body_bytes) AS size FROM pages "
         "WHERE crawl IN (SELECT crawl FROM urls) GROUP BY ALL",
-        own=mill.own,
+        own=pipeline.own,
     )
     show_summary(
         "crawl-summary",

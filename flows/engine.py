@@ -23,7 +23,7 @@ from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.credentials import fill_from_blocks
-from flows.mill import Mill
+from flows.making import Pipeline
 from flows.progress import duration_text, size_text
 from flows.recipe import Recipe, load_recipe
 from flows.server import WITH_WORKER
@@ -119,13 +119,13 @@ class PrefectParts:
             future.result()
 
 
-def mill_of(config: str, recipe: Recipe | None, run_id: str, fresh_crawl: bool = False) -> Mill:
-    """The mill of a flow run: ``recipe`` wins over the file that ``config`` names."""
+def pipeline_of(config: str, recipe: Recipe | None, run_id: str, fresh_crawl: bool = False) -> Pipeline:
+    """The pipeline of a flow run: ``recipe`` wins over the file that ``config`` names."""
     if os.environ.get(WITH_WORKER):
         end_with_worker()
     chosen = recipe or load_recipe(config)
     fill_from_blocks(chosen)
-    return Mill(chosen, PrefectParts(chosen.workers), watching.report, fresh_crawl, run_id)
+    return Pipeline(chosen, PrefectParts(chosen.workers), watching.report, fresh_crawl, run_id)
 
 
 @cache
@@ -134,12 +134,12 @@ def end_with_worker() -> None:
     die_with_parent(last=stop_children)
 
 
-def make(mill: Mill, name: str) -> None:
-    """Makes or reuses one stage of the recipe, showing what was reused as task runs of its own."""
-    for stage in mill.stages(name):
-        if complete(mill.store, stage.ref) is not None:
-            reused_task.submit(stage.title, stage.ref.key[:12]).wait()
-    mill.make(name)
+def make(pipeline: Pipeline, node: str) -> None:
+    """Makes or reuses one node of the recipe, showing what was reused as task runs of its own."""
+    for artifact in pipeline.plan[node]:
+        if complete(pipeline.store, artifact.ref) is not None:
+            reused_task.submit(artifact.title, artifact.ref.key[:12]).wait()
+    pipeline.make(node)
 
 
 def run_name() -> str:
@@ -157,10 +157,10 @@ def run_name() -> str:
     return f"{flow_name} {name} {started:%Y-%m-%d %H:%M}"
 
 
-def show_funnel(mill: Mill, rows: list[dict[str, Any]]) -> None:
+def show_funnel(pipeline: Pipeline, rows: list[dict[str, Any]]) -> None:
     """Puts the corpus' funnel on the flow run's page."""
     create_table_artifact(
-        key="funnel", table=rows, description=f"What each rule left of the corpus of {mill.recipe.name}"
+        key="funnel", table=rows, description=f"What each rule left of the corpus of {pipeline.recipe.name}"
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.engine import make, mill_of, run_name, show_link, show_summary, task_runner
+from flows.engine import make, pipeline_of, run_name, show_link, show_summary, task_runner
 from flows.query import SCORES, rows
 from flows.recipe import DEFAULT_CONFIG, Recipe
 from flows.reporting import publish_report
@@ -22,9 +22,9 @@ def evaluate(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, run_id:
         run_id: the run that the artifacts are noted under; a new one where empty
 
     """
-    mill = mill_of(config, recipe, run_id)
-    make(mill, "evaluate")
-    scores = rows(mill.store, SCORES, own=mill.own)
+    pipeline = pipeline_of(config, recipe, run_id)
+    make(pipeline, "evaluate")
+    scores = rows(pipeline.store, SCORES, own=pipeline.own)
     show_summary(
         "scores",
         "\n".join(
@@ -38,6 +38,6 @@ def evaluate(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, run_id:
             ]
         ),
     )
-    address = publish_report(mill)
-    show_link("report", Path(address).as_uri() if mill.store.is_local else address, "The report of this run")
+    address = publish_report(pipeline)
+    show_link("report", Path(address).as_uri() if pipeline.store.is_local else address, "The report of this run")
     return address

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import duckdb
@@ -12,7 +13,8 @@ import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
-from flows.mill import Mill
+from flows.graph import TRAINED, plan_of
+from flows.making import Pipeline
 from flows.query import confine
 from flows.terminal import shown
 from tasks.crawl.purge import purge
@@ -22,30 +24,28 @@ from tasks.urls import canonical_url, domain_of
 from warehouse import log
 from warehouse.artifact import Manifest, Ref, load, read_manifest, read_tables
 from warehouse.catalog import all_manifests, connect
-from warehouse.errors import GristmillError, MissingArtifact
+from warehouse.errors import GristmillError
 from warehouse.removals import COLUMNS, Effect, Kind, Removal, record, removals
 from warehouse.store import Store
 
-TRAINED = ("quality", "tokenizer")  # what is learnt from a whole corpus, and used on when some of it is forgotten
 
-
-def forget(mill: Mill, kind: Kind, value: str, reason: str, retrain: bool) -> Removal:
+def forget(pipeline: Pipeline, kind: Kind, value: str, reason: str, retrain: bool) -> Removal:
     """Records a removal, with all that it affects now, or returns the same one that was recorded before.
 
     Raises GristmillError where it names documents that are not known.
     """
     wish = Removal(at=log.now().isoformat(timespec="microseconds"), kind=kind, value=value, reason=reason)
-    wish = wish.model_copy(update=_meaning(mill.store, kind, value))
-    doc_ids = _known_documents(mill.store, wish)
+    wish = wish.model_copy(update=_meaning(pipeline.store, kind, value))
+    doc_ids = _known_documents(pipeline.store, wish)
     if not len(doc_ids) and kind in ("doc_id", "query"):
         raise GristmillError(f'no document is known for {kind} {value}: see gristmill sql "FROM documents"')
-    for known in removals(mill.store):
+    for known in removals(pipeline.store):
         if known.identity == wish.identity:
             return known
-    kept = {} if retrain else _kept(mill)
-    effects = tuple(_effects(mill.store, doc_ids))
+    kept = {} if retrain else _kept(pipeline)
+    effects = tuple(_effects(pipeline.store, doc_ids))
     wish = wish.model_copy(update={"documents": len(doc_ids), "effects": effects, "kept": kept})
-    record(mill.store, wish)
+    record(pipeline.store, wish)
     return wish
 
 
@@ -144,16 +144,16 @@ def _seen(store: Store, run: Manifest, doc_ids: pa.Array) -> Iterator[Effect]:
         )
 
 
-def _kept(mill: Mill) -> dict[str, str]:
+def _kept(pipeline: Pipeline) -> dict[str, str]:
     """Models that were learnt from the corpus as it is, by what would be made of it if nothing were forgotten."""
-    found = {}
-    for name in TRAINED:
-        try:
-            pairs = list(zip(mill.whole.stages(name), mill.stages(name), strict=True))
-        except MissingArtifact:  # a source was not crawled yet: nothing was learnt from this corpus
-            continue
-        found.update({whole.ref.key: now.ref.key for whole, now in pairs if read_manifest(mill.store, now.ref)})
-    return found
+    unforgotten, now = plan_of(replace(pipeline.given, removals=())), pipeline.plan
+    return {
+        before.ref.key: after.ref.key
+        for name in TRAINED
+        if name in now.artifacts  # a source was not crawled yet: nothing was learnt from this corpus
+        for before, after in zip(unforgotten[name], now[name], strict=True)
+        if read_manifest(pipeline.store, after.ref)
+    }
 
 
 def print_removal(wish: Removal, console: Console) -> None:
@@ -177,18 +177,18 @@ def print_removal(wish: Removal, console: Console) -> None:
     console.print(table)
 
 
-def waiting(mill: Mill) -> list[Removal]:
+def waiting(pipeline: Pipeline) -> list[Removal]:
     """Removals that the newest documents of the recipe do not heed yet."""
     heeded: set[str] = set()
-    for ref in log.current(mill.store, recipe=mill.recipe.name).get("extract", []):
-        manifest = read_manifest(mill.store, ref)
+    for ref in log.current(pipeline.store, recipe=pipeline.recipe.name).get("extract", []):
+        manifest = read_manifest(pipeline.store, ref)
         heeded.update(manifest.settings.get("removals", []) if manifest is not None else [])
-    return [wish for wish in mill.removals if wish.identity not in heeded]
+    return [wish for wish in pipeline.removals if wish.identity not in heeded]
 
 
-def warn_of_waiting(mill: Mill, console: Console) -> None:
+def warn_of_waiting(pipeline: Pipeline, console: Console) -> None:
     """A line for each removal that waits for a run."""
-    for wish in waiting(mill):
+    for wish in waiting(pipeline):
         console.print(
             f"[yellow]{wish.documents:,} documents are to be forgotten ({shown(_name(wish))}, since {wish.at[:16]}) "
             "and still in what is shown: gristmill run[/yellow]",
@@ -196,9 +196,9 @@ def warn_of_waiting(mill: Mill, console: Console) -> None:
         )
 
 
-def print_heeded(mill: Mill, wishes: list[Removal], since: datetime.datetime, console: Console) -> None:
+def print_heeded(pipeline: Pipeline, wishes: list[Removal], since: datetime.datetime, console: Console) -> None:
     """What a run that began then did about removals that waited for it."""
-    with connect(mill.store) as connection:
+    with connect(pipeline.store) as connection:
         ((made, reused),) = connection.sql(
             "SELECT count(*) FILTER (NOT reused), count(*) FILTER (reused) FROM work WHERE part IS NOT NULL AND started_at >= $since",
             params={"since": since},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.engine import make, mill_of, run_name, show_summary, task_runner
+from flows.engine import make, pipeline_of, run_name, show_summary, task_runner
 from flows.query import rows
 from flows.recipe import DEFAULT_CONFIG, Recipe
 
@@ -19,15 +19,15 @@ def pretrain(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, run_id:
         run_id: the run that the artifacts are noted under; a new one where empty
 
     """
-    mill = mill_of(config, recipe, run_id)
-    make(mill, "pretrain")
-    (stage,) = mill.stages("pretrain")
+    pipeline = pipeline_of(config, recipe, run_id)
+    make(pipeline, "pretrain")
+    (run,) = pipeline.plan["pretrain"]
     found = rows(
-        mill.store,
+        pipeline.store,
         "SELECT step, max(value) FILTER (WHERE name = 'loss') AS loss, max(value) FILTER (WHERE name = 'validation_loss') AS held_out "
         "FROM metrics WHERE run = ? GROUP BY step HAVING held_out IS NOT NULL ORDER BY step",
-        [stage.ref.key],
-        own=mill.own,
+        [run.ref.key],
+        own=pipeline.own,
     )
     show_summary(
         "training",

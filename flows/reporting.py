@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.mill import Mill
+from flows.making import Pipeline
 from flows.query import connect
 from flows.recipe import Source
 from tasks import card
@@ -11,35 +11,35 @@ from warehouse.artifact import complete
 from warehouse.errors import MissingArtifact
 
 
-def report_path(mill: Mill) -> str:
+def report_path(pipeline: Pipeline) -> str:
     """The report's path below the store: a name for the recipe and the evaluation that it shows."""
-    (evaluation,) = mill.stages("evaluate")
-    return f"reports/{mill.recipe.name}-{evaluation.ref.key[:12]}.html"
+    (evaluation,) = pipeline.plan["evaluate"]
+    return f"reports/{pipeline.recipe.name}-{evaluation.ref.key[:12]}.html"
 
 
-def publish_report(mill: Mill) -> str:
+def publish_report(pipeline: Pipeline) -> str:
     """Writes the report of what the catalog shows; returns its address."""
-    with connect(mill.store, own=mill.own) as connection:
-        page = render(connection, mill.recipe.name)
-    path = report_path(mill)
-    mill.store.write_bytes(path, page.encode())
-    return mill.store.address(path)
+    with connect(pipeline.store, own=pipeline.own) as connection:
+        page = render(connection, pipeline.recipe.name)
+    path = report_path(pipeline)
+    pipeline.store.write_bytes(path, page.encode())
+    return pipeline.store.address(path)
 
 
-def publish_card(mill: Mill) -> str:
+def publish_card(pipeline: Pipeline) -> str:
     """Writes the data card of the recipe's corpus; returns its address. Raises MissingArtifact where there is none."""
-    (select,) = mill.stages("select")
-    if complete(mill.store, select.ref) is None:
-        raise MissingArtifact(f"the recipe {mill.recipe.name} has no corpus yet: run gristmill corpus first")
+    (select,) = pipeline.plan["select"]
+    if complete(pipeline.store, select.ref) is None:
+        raise MissingArtifact(f"the recipe {pipeline.recipe.name} has no corpus yet: run gristmill corpus first")
     sources = [
-        card.CardSource(name, _origin(source), source.license, source.policy, mill.recipe.policy_of(source))
-        for name, source in mill.recipe.sources.items()
+        card.CardSource(name, _origin(source), source.license, source.policy, pipeline.recipe.policy_of(source))
+        for name, source in pipeline.recipe.sources.items()
     ]
-    with connect(mill.store, own=mill.own) as connection:
-        text = card.render(connection, mill.recipe.name, str(select.ref), sources)
-    path = f"cards/{mill.recipe.name}-{select.ref.key[:12]}.md"
-    mill.store.write_bytes(path, text.encode())
-    return mill.store.address(path)
+    with connect(pipeline.store, own=pipeline.own) as connection:
+        text = card.render(connection, pipeline.recipe.name, str(select.ref), sources)
+    path = f"cards/{pipeline.recipe.name}-{select.ref.key[:12]}.md"
+    pipeline.store.write_bytes(path, text.encode())
+    return pipeline.store.address(path)
 
 
 def _origin(source: Source) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.engine import make, mill_of, run_name, show_summary, task_runner
+from flows.engine import make, pipeline_of, run_name, show_summary, task_runner
 from flows.query import rows
 from flows.recipe import DEFAULT_CONFIG, Recipe
 
@@ -19,14 +19,14 @@ def tokenizer(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, run_id
         run_id: the run that the artifacts are noted under; a new one where empty
 
     """
-    mill = mill_of(config, recipe, run_id)
-    make(mill, "tokenizer")
-    make(mill, "pack")
+    pipeline = pipeline_of(config, recipe, run_id)
+    make(pipeline, "tokenizer")
+    make(pipeline, "pack")
     found = rows(
-        mill.store,
+        pipeline.store,
         "SELECT source, split, count(*) AS documents, sum(length)::BIGINT AS tokens, sum(n_bytes) / sum(length) AS per "
         "FROM token_spans GROUP BY ALL ORDER BY ALL",
-        own=mill.own,
+        own=pipeline.own,
     )
     show_summary(
         "tokens",

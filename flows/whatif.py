@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from flows.mill import Mill
+from flows.making import Pipeline
 from flows.progress import size_text
 from flows.query import connect
 from flows.terminal import shown
@@ -26,9 +26,9 @@ BOUNDS = ("min", "max", "pareto", "top_share")
 TEXT_CHARS = 100
 
 
-def policy_named(mill: Mill, name: str, changes: list[str]) -> Policy:
+def policy_named(pipeline: Pipeline, name: str, changes: list[str]) -> Policy:
     """A policy of the recipe, or of configs/policies, with ``signal.bound=value`` changed. Raises SettingError."""
-    policy = mill.recipe.policies.get(name) or policies.load(name)
+    policy = pipeline.recipe.policies.get(name) or policies.load(name)
     for change in changes:
         policy = _changed(policy, change)
     return policy
@@ -54,27 +54,29 @@ def _changed(policy: Policy, change: str) -> Policy:
         raise SettingError(f"{change} cannot be: {error.errors()[0]['msg']}") from error
 
 
-def what_if(mill: Mill, policy: Policy, sources: list[str], console: Console) -> None:
+def what_if(pipeline: Pipeline, policy: Policy, sources: list[str], console: Console) -> None:
     """Prints what a policy would keep of some sources, of those that have a policy now where none is named."""
-    (elect,) = mill.stages("elect")
+    elect = pipeline.plan["elect"][0].stage
     for entry in elect.inputs.values():
-        if complete(mill.store, entry.ref) is None:
+        if complete(pipeline.store, entry.ref) is None:
             raise MissingArtifact(
-                f"the recipe {mill.recipe.name} has no signals and duplicates yet: run gristmill corpus first"
+                f"the recipe {pipeline.recipe.name} has no signals and duplicates yet: run gristmill corpus first"
             )
     now = elect.settings
     assert isinstance(now, SelectSettings)
     for source in sources:
         if source not in now.policies:
             raise SettingError(f"there is no source {source}; the nearest is {nearest(source, list(now.policies))}")
-    chosen = sources or [name for name, source in mill.recipe.sources.items() if source.policy] or list(now.policies)
+    chosen = (
+        sources or [name for name, source in pipeline.recipe.sources.items() if source.policy] or list(now.policies)
+    )
     then = now.model_copy(update={"policies": {**now.policies, **dict.fromkeys(chosen, policy)}})
-    found = compare(mill.store, elect.inputs, now, then)
-    with connect(mill.store, own=mill.own) as connection:
+    found = compare(pipeline.store, elect.inputs, now, then)
+    with connect(pipeline.store, own=pipeline.own) as connection:
         ((rate,),) = connection.sql("SELECT sum(n_bytes) / sum(length) FROM token_spans").fetchall()
     _print_totals(found, chosen, float(rate or BYTES_PER_TOKEN), console)
     _print_rules([one for one in found if one.source in chosen], console)
-    _print_samples(mill, found, console)
+    _print_samples(pipeline, found, console)
 
 
 def _print_totals(found: list[Comparison], chosen: list[str], bytes_per_token: float, console: Console) -> None:
@@ -119,7 +121,7 @@ def _print_rules(found: list[Comparison], console: Console) -> None:
     console.print(table)
 
 
-def _print_samples(mill: Mill, found: list[Comparison], console: Console) -> None:
+def _print_samples(pipeline: Pipeline, found: list[Comparison], console: Console) -> None:
     for title, gains in (("would be kept, and are not", True), ("are kept, and would not be", False)):
         rows: list[tuple[str, str, str]] = []
         for one in found:
@@ -131,7 +133,7 @@ def _print_samples(mill: Mill, found: list[Comparison], console: Console) -> Non
         console.print(
             f"\n[bold]{total:,} documents {title}[/bold]" + (f", {len(rows[:SAMPLES])} of them:" if total else "")
         )
-        texts = _texts(mill, [doc_id for doc_id, _, _ in rows[:SAMPLES]])
+        texts = _texts(pipeline, [doc_id for doc_id, _, _ in rows[:SAMPLES]])
         for doc_id, source, reason in rows[:SAMPLES]:
             document = texts[doc_id]
             console.print(
@@ -144,8 +146,8 @@ def _changes(one: Comparison, gains: bool) -> int:
     return int(np.sum(one.then.kept & ~one.now.kept if gains else one.now.kept & ~one.then.kept))
 
 
-def _texts(mill: Mill, doc_ids: list[str]) -> dict[str, dict[str, Any]]:
-    with connect(mill.store, own=mill.own) as connection:
+def _texts(pipeline: Pipeline, doc_ids: list[str]) -> dict[str, dict[str, Any]]:
+    with connect(pipeline.store, own=pipeline.own) as connection:
         found = connection.sql(
             "SELECT doc_id, any_value(url) AS url, any_value(left(text, 400)) AS text FROM stored.documents "
             "WHERE doc_id IN (SELECT unnest(?)) GROUP BY doc_id",

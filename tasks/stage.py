@@ -24,6 +24,7 @@ from warehouse.artifact import (
     Ref,
     artifact_key,
     complete,
+    load,
     valid_record,
     write_manifest,
 )
@@ -83,7 +84,6 @@ class Stage(ABC):
 
     def __init__(self, store: Store, settings: StageSettings, inputs: Mapping[str, Input], subject: str = "") -> None:
         self.store, self.settings, self.inputs, self.subject = store, settings, dict(inputs), subject
-        self.kept: Ref | None = None  # an artifact that stands in for what this stage would make
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -93,8 +93,6 @@ class Stage(ABC):
     @property
     def ref(self) -> Ref:
         """The reference to what this stage makes, known before it is made."""
-        if self.kept is not None:
-            return self.kept
         inputs = {name: entry.identity for name, entry in self.inputs.items()}
         identity = {"subject": self.subject, **self.identity} if self.subject else self.identity
         return Ref(stage=self.name, key=artifact_key(self.name, self.version, identity, inputs))
@@ -212,11 +210,8 @@ def run_stages(stages: Sequence[Stage], make_parts: MakeParts = one_by_one, repo
     manifests: dict[Ref, Manifest] = {}
     planned: list[tuple[Stage, Sequence[str], float]] = []
     for stage in stages:
-        manifest = complete(stage.store, stage.ref)
-        if manifest is not None:
-            log.note_work(stage.store, stage.ref, None, log.now(), 0.0, 0.0, 0, reused=True)
-            report.stage_ends(stage, manifest, 0.0, reused=True)
-            manifests[stage.ref] = manifest
+        if complete(stage.store, stage.ref) is not None:
+            manifests[stage.ref] = reuse(stage, stage.ref, report)
         else:
             planned.append((stage, (), time.perf_counter()))
     with _locked([stage for stage, _, _ in planned]):
@@ -231,6 +226,14 @@ def run_stages(stages: Sequence[Stage], make_parts: MakeParts = one_by_one, repo
         for stage, parts, clock in planned:
             manifests[stage.ref] = _finish(stage, parts, time.perf_counter() - clock, report)
     return [manifests[stage.ref] for stage in stages]
+
+
+def reuse(stage: Stage, ref: Ref, report: Report = SILENT) -> Manifest:
+    """Shows an artifact that is there as the stage's. Raises MissingArtifact where it is not."""
+    manifest = load(stage.store, ref)
+    log.note_work(stage.store, ref, None, log.now(), 0.0, 0.0, 0, reused=True)
+    report.stage_ends(stage, manifest, 0.0, reused=True)
+    return manifest
 
 
 def _locked(stages: Sequence[Stage]) -> ExitStack:

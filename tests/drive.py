@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from flows.mill import STAGES, Mill
+from flows.graph import STAGES
+from flows.making import Pipeline
 from flows.recipe import load_recipe
 from tasks.stage import Report, Stage, make_part_somewhere
 
@@ -31,10 +32,10 @@ class Threads:
 def main() -> None:
     until, *overrides = sys.argv[1:]
     recipe = load_recipe("demo-tiny", tuple(overrides))
-    mill = Mill(recipe, Threads(recipe.workers))
+    pipeline = Pipeline(recipe, Threads(recipe.workers))
     for name in STAGES[: STAGES.index(until) + 1]:
         print(f"begin {name}", flush=True)
-        mill.make(name)
+        pipeline.make(name)
         print(f"end {name}", flush=True)
 
 

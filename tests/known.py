@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from flows.mill import STAGES, Mill
+from flows.graph import STAGES
+from flows.making import Pipeline
 from flows.recipe import load_recipe
 from models.architecture import Architecture
 from models.bert import build
@@ -47,16 +48,16 @@ def recipe_file(
     return path
 
 
-def mill_over(
+def pipeline_over(
     folder: Path,
     sources: Mapping[str, Texts],
     *overrides: str,
     until: str = "pack",
     sections: str = "",
     tables: Mapping[str, str] | None = None,
-) -> Mill:
-    """The mill of such a recipe, its stages made up to one."""
-    made = Mill(load_recipe(str(recipe_file(folder, sources, sections, tables)), overrides))
+) -> Pipeline:
+    """The pipeline of such a recipe, its stages made up to one."""
+    made = Pipeline(load_recipe(str(recipe_file(folder, sources, sections, tables)), overrides))
     for name in STAGES[1 : STAGES.index(until) + 1]:
         made.make(name)
     return made
@@ -92,17 +93,17 @@ def transitions(model: Transformer) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.asarray(logits - top - np.log(np.exp(logits - top).sum(1, keepdims=True)))
 
 
-def publish(mill: Mill, model: Transformer, folder: Path) -> str:
+def publish(pipeline: Pipeline, model: Transformer, folder: Path) -> str:
     """Puts a network in the place of the one that the recipe would train; returns its run."""
-    (stage,) = mill.stages("pretrain")
-    writer = PartWriter(mill.store, stage.ref, "final")
+    stage = pipeline.plan["pretrain"][0].stage
+    writer = PartWriter(pipeline.store, stage.ref, "final")
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / "weights")
     writer.file(WEIGHTS, folder / "weights")
     inputs = {name: stage.inputs[name].ref.key for name in ("tokenizer", "tokens")}
     writer.bytes(CONFIG, json.dumps({"architecture": model.arch.as_dict(), **inputs}).encode())
-    settings = mill.recipe.pretrain_settings()
+    settings = pipeline.recipe.pretrain_settings()
     figures = {"parameters": model.parameter_count(), "steps": settings.last_step}
     writer.commit(Counts(), figures | {"tokens_seen": settings.tokens_after(settings.last_step)})
     run_stages([stage])
-    mill.make("pretrain")
+    pipeline.make("pretrain")
     return stage.ref.key

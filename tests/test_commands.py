@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.cli import main
-from flows.mill import Mill
+from flows.making import Pipeline
 from flows.query import rows
 from flows.recipe import load_recipe
 from tests.conftest import PROJECT, Run, locked
@@ -113,15 +113,15 @@ def test_status_verify_ends_with_one_on_damage_and_names_it(copied: Run) -> None
 
 def test_a_stage_with_a_file_gone_or_cut_short_does_not_count_as_made(copied: Run) -> None:
     recipe = load_recipe("demo-tiny", copied.overrides)
-    assert Mill(recipe).is_made("annotate")
+    assert Pipeline(recipe).is_made("annotate")
     victim = next((copied.store / "artifacts" / "annotate").rglob("signals/*.parquet"))
     content = victim.read_bytes()
     victim.write_bytes(content[:-1])
-    assert not Mill(recipe).is_made("annotate")
+    assert not Pipeline(recipe).is_made("annotate")
     victim.unlink()
-    assert not Mill(recipe).is_made("annotate")
+    assert not Pipeline(recipe).is_made("annotate")
     victim.write_bytes(content)
-    assert Mill(recipe).is_made("annotate")
+    assert Pipeline(recipe).is_made("annotate")
 
 
 def test_forgetting_by_url_with_purge_and_retraining(copied: Run) -> None:

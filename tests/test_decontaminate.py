@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.mill import STAGES, Mill
+from flows.graph import STAGES
+from flows.making import Pipeline
 from flows.query import rows
 from flows.recipe import load_recipe
 from tasks.decontaminate.cut import CutSettings, without_stretches
@@ -31,7 +32,7 @@ def passage(draw: Random, words: int) -> str:
 
 def made(
     folder: Path, texts: list[str], examples: list[dict[str, Any]], *overrides: str, until: str = "select"
-) -> Mill:
+) -> Pipeline:
     """A corpus of texts, decontaminated against examples with the fields query and gold."""
     lines = [json.dumps({"text": text, "url": f"http://x.example/{n}"}) for n, text in enumerate(texts)]
     (folder / "texts.jsonl").write_text("\n".join(lines))
@@ -41,10 +42,10 @@ def made(
         f'name = "r"\nstore = "{folder}/store"\n[sources.a.jsonl]\nfiles = ["{folder}/texts.jsonl"]\n'
         f'[decontaminate.sets.quiz]\nfiles = ["{folder}/set.jsonl"]\nquestion = ["query"]\nanswer = ["gold"]\n'
     )
-    mill = Mill(load_recipe(str(recipe), overrides))
+    pipeline = Pipeline(load_recipe(str(recipe), overrides))
     for name in STAGES[1 : STAGES.index(until) + 1]:
-        mill.make(name)
-    return mill
+        pipeline.make(name)
+    return pipeline
 
 
 @given(
@@ -71,24 +72,26 @@ def test_a_quoted_question_goes_with_its_margin_and_the_rest_stays(tmp_path: Pat
     question, answer, around = passage(draw, 30), passage(draw, 20), [passage(draw, 200) for _ in range(4)]
     quoted = f"{around[0]} {question.upper().replace(' ', ', ', 3)}! {around[1]}"
     texts = [quoted, f"{around[2]}\n{answer}", around[3]]
-    mill = made(
+    pipeline = made(
         tmp_path, texts, [{"query": question, "gold": answer}, {"query": "too short to contaminate", "gold": "x"}]
     )
     found = rows(
-        mill.store,
+        pipeline.store,
         "SELECT url, field, ngram, context, c.start, c.stop FROM contamination c JOIN documents USING (doc_id) ORDER BY url",
     )
     assert [(row["url"][-1], row["field"]) for row in found] == [("0", "question"), ("1", "answer")]
     assert found[0]["ngram"] == question
     assert found[1]["ngram"] == answer
     assert around[0][-40:] in found[0]["context"]
-    kept = {row["url"][-1]: row["text"] for row in rows(mill.store, "FROM corpus")}
+    kept = {row["url"][-1]: row["text"] for row in rows(pipeline.store, "FROM corpus")}
     assert kept["0"] == quoted[: found[0]["start"] - 200].strip() + "\n\n" + quoted[found[0]["stop"] + 200 :].strip()
     assert kept["1"] == texts[1][: found[1]["start"] - 200].strip()
     assert kept["2"] == texts[2]
-    overlap = {row["field"]: row["share"] for row in rows(mill.store, "FROM evaluation_overlap WHERE example_id = '0'")}
+    overlap = {
+        row["field"]: row["share"] for row in rows(pipeline.store, "FROM evaluation_overlap WHERE example_id = '0'")
+    }
     assert overlap == {"question": 1.0, "answer": 1.0}
-    assert rows(mill.store, "SELECT share FROM evaluation_overlap WHERE example_id = '1'") == [{"share": None}] * 2
+    assert rows(pipeline.store, "SELECT share FROM evaluation_overlap WHERE example_id = '1'") == [{"share": None}] * 2
 
 
 def test_a_phrase_of_the_language_is_ignored_unless_its_documents_are_copies(tmp_path: Path) -> None:
@@ -96,10 +99,10 @@ def test_a_phrase_of_the_language_is_ignored_unless_its_documents_are_copies(tmp
     common, copied = passage(draw, 13), passage(draw, 13)
     spread = [f"{passage(draw, 120)} {common} {passage(draw, 120)}" for _ in range(11)]
     one = f"{passage(draw, 120)} {copied} {passage(draw, 120)}"
-    mill = made(tmp_path, [*spread, *(f"{one} copy{n}" for n in range(12))], [{"query": common, "gold": copied}])
-    found = rows(mill.store, "SELECT DISTINCT ngram FROM contamination")
+    pipeline = made(tmp_path, [*spread, *(f"{one} copy{n}" for n in range(12))], [{"query": common, "gold": copied}])
+    found = rows(pipeline.store, "SELECT DISTINCT ngram FROM contamination")
     assert found == [{"ngram": copied}]
-    assert sum(common in row["text"] for row in rows(mill.store, "FROM corpus")) == 11
+    assert sum(common in row["text"] for row in rows(pipeline.store, "FROM corpus")) == 11
 
 
 def test_a_document_in_too_many_pieces_goes_as_a_whole(tmp_path: Path) -> None:
@@ -110,9 +113,9 @@ def test_a_document_in_too_many_pieces_goes_as_a_whole(tmp_path: Path) -> None:
         return " ".join(f"{passage(draw, 150)} {question}" for question in questions[:count]) + " " + passage(draw, 150)
 
     texts = [with_questions(9), with_questions(10)]
-    mill = made(tmp_path, texts, [{"query": question} for question in questions])
-    assert [row["url"][-1] for row in rows(mill.store, "FROM corpus")] == ["0"]
-    (gone,) = rows(mill.store, "SELECT url, rule FROM decisions WHERE stage = 'select' AND verdict = 'removed'")
+    pipeline = made(tmp_path, texts, [{"query": question} for question in questions])
+    assert [row["url"][-1] for row in rows(pipeline.store, "FROM corpus")] == ["0"]
+    (gone,) = rows(pipeline.store, "SELECT url, rule FROM decisions WHERE stage = 'select' AND verdict = 'removed'")
     assert (gone["url"][-1], gone["rule"]) == ("1", "contaminated")
 
 
@@ -135,8 +138,8 @@ def test_changed_margins_cut_anew_and_search_nothing(tmp_path: Path) -> None:
     before = made(*arguments)
     after = made(*arguments, "decontaminate.cut.margin_chars=0")
     for name in ("overlap", "decontaminate"):
-        assert before.stages(name)[0].ref == after.stages(name)[0].ref
-    assert before.stages("select")[0].ref != after.stages("select")[0].ref
+        assert before.plan[name][0].ref == after.plan[name][0].ref
+    assert before.plan["select"][0].ref != after.plan["select"][0].ref
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="needs the real books and evaluation sets of ../shared/data")
@@ -151,14 +154,14 @@ def test_books_lose_the_passages_of_real_evaluation_sets_and_little_else(tmp_pat
     for n, text in enumerate(quoted):
         place = draw.randrange(50_000, len(books[n % 3]) - 50_000)
         books[n % 3] = f"{books[n % 3][:place]}\n\n{text}\n\n{books[n % 3][place:]}"
-    mill = made(
+    pipeline = made(
         tmp_path, books, [{"query": example["context"], "gold": example["continuation"]} for example in examples]
     )
     wanted = {tuple(normalised(text)[i : i + 13]) for text in quoted for i in range(len(normalised(text)) - 12)}
-    texts = [row["text"] for row in rows(mill.store, "FROM corpus")]
+    texts = [row["text"] for row in rows(pipeline.store, "FROM corpus")]
     assert len(texts) == 3
     for text in texts:
         words = normalised(text)
         assert not any(tuple(words[i : i + 13]) in wanted for i in range(len(words) - 12))
     assert sum(map(len, texts)) > sum(map(len, books)) - 6 * 2_000
-    assert len(rows(mill.store, "SELECT DISTINCT example_id FROM contamination")) >= len(set(quoted))
+    assert len(rows(pipeline.store, "SELECT DISTINCT example_id FROM contamination")) >= len(set(quoted))

@@ -13,14 +13,14 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from flows.mill import Mill
+from flows.making import Pipeline
 from models.training.masking import Vocabulary, masked_sequence
 from tasks.imported import content_of
 from tasks.interchange import export, read_folder
 from tasks.pretrain.published import load_model, load_run
 from tasks.pretrain.runs import find_run
 from tasks.tokenizer import Codec
-from tests.known import chain, mill_over, publish
+from tests.known import chain, pipeline_over, publish
 from tests.test_known_scores import SETTINGS, prose
 from warehouse.errors import GristmillError
 
@@ -30,16 +30,16 @@ BERT = SETTINGS.replace("context = 8", 'context = 32\nfamily = "bert"').replace(
 
 
 @pytest.fixture(scope="module")
-def bert(tmp_path_factory: pytest.TempPathFactory) -> tuple[Mill, Path]:
+def bert(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pipeline, Path]:
     folder, draw = tmp_path_factory.mktemp("bert"), Random(2)
-    mill = mill_over(folder, {"plays": [prose(draw, 6) for _ in range(12)]}, sections=BERT, until="pretrain")
-    export(mill.store, find_run(mill.store), folder / "exported", "--config x")
-    return mill, folder / "exported"
+    pipeline = pipeline_over(folder, {"plays": [prose(draw, 6) for _ in range(12)]}, sections=BERT, until="pretrain")
+    export(pipeline.store, find_run(pipeline.store), folder / "exported", "--config x")
+    return pipeline, folder / "exported"
 
 
-def test_a_pair_is_tokenized_as_bert_was_trained(bert: tuple[Mill, Path]) -> None:
-    mill, folder = bert
-    codec = Codec.load(mill.store, mill.stages("tokenizer")[0].ref)
+def test_a_pair_is_tokenized_as_bert_was_trained(bert: tuple[Pipeline, Path]) -> None:
+    pipeline, folder = bert
+    codec = Codec.load(pipeline.store, pipeline.plan["tokenizer"][0].ref)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     first, second = "The river", " stone bridge"
     found = tokenizer(first, second)
@@ -61,9 +61,9 @@ def test_a_pair_is_tokenized_as_bert_was_trained(bert: tuple[Mill, Path]) -> Non
     assert tokenizer.mask_token_id == vocabulary.mask
 
 
-def test_padding_has_a_token_of_its_own_that_no_text_has_and_changes_no_answer(bert: tuple[Mill, Path]) -> None:
-    mill, folder = bert
-    codec = Codec.load(mill.store, mill.stages("tokenizer")[0].ref)
+def test_padding_has_a_token_of_its_own_that_no_text_has_and_changes_no_answer(bert: tuple[Pipeline, Path]) -> None:
+    pipeline, folder = bert
+    codec = Codec.load(pipeline.store, pipeline.plan["tokenizer"][0].ref)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModelForPreTraining.from_pretrained(folder).eval()
     assert tokenizer.pad_token_id == model.config.pad_token_id == codec.size + 3
@@ -78,28 +78,28 @@ def test_padding_has_a_token_of_its_own_that_no_text_has_and_changes_no_answer(b
         alone = model(**tokenizer("The river", return_tensors="pt")).prediction_logits
     assert (logits[0, : alone.shape[1]] - alone[0]).abs().max() < 1e-4
     assert (logits.argmax(-1) < tokenizer.pad_token_id).all()
-    own = load_run(mill.store, find_run(mill.store))[0]
+    own = load_run(pipeline.store, find_run(pipeline.store))[0]
     ids = tokenizer("The river", return_tensors="pt")["input_ids"]
     with torch.inference_mode():
         assert (own(ids) - alone[..., : codec.size + 3]).abs().max() < 1e-4
 
 
-def test_an_export_of_bert_comes_back_as_it_was(bert: tuple[Mill, Path]) -> None:
-    mill, folder = bert
+def test_an_export_of_bert_comes_back_as_it_was(bert: tuple[Pipeline, Path]) -> None:
+    pipeline, folder = bert
     family, model, _ = read_folder(folder)
-    own = load_run(mill.store, find_run(mill.store))[0]
+    own = load_run(pipeline.store, find_run(pipeline.store))[0]
     assert family == "bert"
     assert model.arch == own.arch
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), own.parameters(), strict=True))
 
 
 @pytest.fixture(scope="module")
-def gpt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Mill, Path]:
+def gpt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pipeline, Path]:
     folder, draw = tmp_path_factory.mktemp("gpt"), Random(2)
-    mill = mill_over(folder, {"plays": [prose(draw, 6) for _ in range(12)]}, sections=SETTINGS)
-    publish(mill, chain(Codec.load(mill.store, mill.stages("tokenizer")[0].ref).size, seed=7), folder)
-    export(mill.store, find_run(mill.store), folder / "exported", "--config x")
-    return mill, folder / "exported"
+    pipeline = pipeline_over(folder, {"plays": [prose(draw, 6) for _ in range(12)]}, sections=SETTINGS)
+    publish(pipeline, chain(Codec.load(pipeline.store, pipeline.plan["tokenizer"][0].ref).size, seed=7), folder)
+    export(pipeline.store, find_run(pipeline.store), folder / "exported", "--config x")
+    return pipeline, folder / "exported"
 
 
 def copied(folder: Path, to: Path) -> Path:
@@ -107,21 +107,23 @@ def copied(folder: Path, to: Path) -> Path:
     return to
 
 
-def test_an_embedding_that_is_padded_is_imported_without_its_padding(gpt: tuple[Mill, Path], tmp_path: Path) -> None:
-    mill, exported = gpt
+def test_an_embedding_that_is_padded_is_imported_without_its_padding(
+    gpt: tuple[Pipeline, Path], tmp_path: Path
+) -> None:
+    pipeline, exported = gpt
     folder = copied(exported, tmp_path / "padded")
     model = transformers.AutoModelForCausalLM.from_pretrained(folder)
     model.resize_token_embeddings(320, mean_resizing=False)
     model.save_pretrained(folder)
     assert json.loads((folder / "config.json").read_text())["vocab_size"] == 320
     _, found, _ = read_folder(folder)
-    own = load_model(mill.store, find_run(mill.store).ref)
+    own = load_model(pipeline.store, find_run(pipeline.store).ref)
     assert found.arch.vocabulary == own.arch.vocabulary
     assert all(torch.equal(a, b) for a, b in zip(found.parameters(), own.parameters(), strict=True))
 
 
-def test_weights_in_several_files_are_imported(gpt: tuple[Mill, Path], tmp_path: Path) -> None:
-    mill, exported = gpt
+def test_weights_in_several_files_are_imported(gpt: tuple[Pipeline, Path], tmp_path: Path) -> None:
+    pipeline, exported = gpt
     folder = copied(exported, tmp_path / "shards")
     model = transformers.AutoModelForCausalLM.from_pretrained(folder)
     (folder / "model.safetensors").unlink()
@@ -129,7 +131,7 @@ def test_weights_in_several_files_are_imported(gpt: tuple[Mill, Path], tmp_path:
     shards = sorted(folder.glob("model-*.safetensors"))
     assert len(shards) > 1
     _, found, _ = read_folder(folder)
-    own = load_model(mill.store, find_run(mill.store).ref)
+    own = load_model(pipeline.store, find_run(pipeline.store).ref)
     assert all(torch.equal(a, b) for a, b in zip(found.parameters(), own.parameters(), strict=True))
     before = content_of(folder)
     tensors = load_file(shards[-1])
@@ -141,7 +143,7 @@ def test_weights_in_several_files_are_imported(gpt: tuple[Mill, Path], tmp_path:
         content_of(folder)
 
 
-def test_what_cannot_be_imported_says_the_true_reason(gpt: tuple[Mill, Path], tmp_path: Path) -> None:
+def test_what_cannot_be_imported_says_the_true_reason(gpt: tuple[Pipeline, Path], tmp_path: Path) -> None:
     _, exported = gpt
     folder = copied(exported, tmp_path / "nan")
     tensors = load_file(folder / "model.safetensors")
@@ -159,12 +161,12 @@ def test_what_cannot_be_imported_says_the_true_reason(gpt: tuple[Mill, Path], tm
 
 
 def test_an_export_whose_logits_differ_is_not_made(
-    gpt: tuple[Mill, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gpt: tuple[Pipeline, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """transformers is given other weights than the network has: the folder does not appear."""
     import tasks.interchange as interchange
 
-    mill, _ = gpt
+    pipeline, _ = gpt
     real = interchange.to_transformers
 
     def wrong(arch: object, state: object) -> object:
@@ -173,6 +175,6 @@ def test_an_export_whose_logits_differ_is_not_made(
 
     monkeypatch.setattr(interchange, "to_transformers", wrong)
     with pytest.raises(GristmillError, match=r"transformers computes other logits from .*, by up to 0\.\d+"):
-        export(mill.store, find_run(mill.store), tmp_path / "wrong", "")
+        export(pipeline.store, find_run(pipeline.store), tmp_path / "wrong", "")
     assert not (tmp_path / "wrong").exists()
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,8 @@ import pytest
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from flows.forget import forget, purge_archives, waiting
-from flows.mill import STAGES, Mill
+from flows.graph import STAGES
+from flows.making import Pipeline
 from flows.query import rows
 from flows.recipe import load_recipe
 from tasks.crawl import purge
@@ -25,40 +26,40 @@ from warehouse.removals import removals
 from warehouse.store import Store
 
 
-def mill_of(run: Run, *overrides: str) -> Mill:
-    return Mill(load_recipe("demo-tiny", (*run.overrides, *overrides)))
+def pipeline_of(run: Run, *overrides: str) -> Pipeline:
+    return Pipeline(load_recipe("demo-tiny", (*run.overrides, *overrides)))
 
 
-def make(run: Run, until: str = "pack", *overrides: str) -> Mill:
+def make(run: Run, until: str = "pack", *overrides: str) -> Pipeline:
     """Makes every stage from extract on in this process."""
-    mill = mill_of(run, *overrides)
+    pipeline = pipeline_of(run, *overrides)
     for name in STAGES[: STAGES.index(until) + 1]:
-        mill.make(name)
-    return mill
+        pipeline.make(name)
+    return pipeline
 
 
-def tokens_as_text(mill: Mill) -> str:
+def tokens_as_text(pipeline: Pipeline) -> str:
     """All that the newest token arrays hold, as text."""
     import numpy as np
 
-    (packed,), (tokenizer,) = mill.stages("pack"), mill.stages("tokenizer")
-    codec, manifest, texts = Codec.load(mill.store, tokenizer.ref), load(mill.store, packed.ref), []
+    (packed,), (tokenizer,) = pipeline.plan["pack"], pipeline.plan["tokenizer"]
+    codec, manifest, texts = Codec.load(pipeline.store, tokenizer.ref), load(pipeline.store, packed.ref), []
     for part in manifest.parts:
         for file in part.files:
             if file.path.endswith(".bin"):
-                path = verified_path(mill.store, packed.ref, file)
+                path = verified_path(pipeline.store, packed.ref, file)
                 texts.append(codec.decode(np.fromfile(path, part.statistics["dtype"]).tolist()))
     return "\n".join(texts)
 
 
-def made_since(mill: Mill, before: int) -> dict[tuple[str, str], bool]:
+def made_since(pipeline: Pipeline, before: int) -> dict[tuple[str, str], bool]:
     """(stage, part) -> whether it was taken over, of the work that was logged since."""
-    found = rows(mill.store, "SELECT stage, part, reused FROM work WHERE part IS NOT NULL ORDER BY started_at")
+    found = rows(pipeline.store, "SELECT stage, part, reused FROM work WHERE part IS NOT NULL ORDER BY started_at")
     return {(row["stage"], row["part"]): row["reused"] for row in found[before:]}
 
 
-def work_done(mill: Mill) -> int:
-    return int(rows(mill.store, "SELECT count(*) AS n FROM work WHERE part IS NOT NULL")[0]["n"])
+def work_done(pipeline: Pipeline) -> int:
+    return int(rows(pipeline.store, "SELECT count(*) AS n FROM work WHERE part IS NOT NULL")[0]["n"])
 
 
 def test_forgetting_a_domain_leaves_no_token_of_it_and_makes_only_its_parts_anew(copied: Run) -> None:
@@ -69,11 +70,11 @@ def test_forgetting_a_domain_leaves_no_token_of_it_and_makes_only_its_parts_anew
     assert f"{len(gone):,} documents will be forgotten" in told.stdout
     assert "checkpoint" in told.stdout
     assert "to be forgotten" in copied.here("status", "demo-tiny").stdout
-    before, old = work_done(mill_of(copied)), mill_of(copied).whole
-    mill = make(copied)
-    assert not waiting(mill)
+    before, old = work_done(pipeline_of(copied)), pipeline_of(copied).whole
+    pipeline = make(copied)
+    assert not waiting(pipeline)
     assert "to be forgotten" not in copied.here("status", "demo-tiny").stdout
-    text = tokens_as_text(mill)
+    text = tokens_as_text(pipeline)
     assert len(text) > 10_000
     ids = "', '".join(row["doc_id"] for row in gone)
     for table, column in (
@@ -82,23 +83,23 @@ def test_forgetting_a_domain_leaves_no_token_of_it_and_makes_only_its_parts_anew
         ("documents", "doc_id"),
         ("duplicates", "doc_id"),
     ):
-        assert rows(mill.store, f"SELECT count(*) AS n FROM {table} WHERE {column} IN ('{ids}')") == [{"n": 0}]
+        assert rows(pipeline.store, f"SELECT count(*) AS n FROM {table} WHERE {column} IN ('{ids}')") == [{"n": 0}]
     assert not any(row["text"][:200] in text for row in gone)
     (decided,) = rows(
-        mill.store, "SELECT count(*) AS n, any_value(detail) AS why FROM decisions WHERE rule = 'forgotten'"
+        pipeline.store, "SELECT count(*) AS n, any_value(detail) AS why FROM decisions WHERE rule = 'forgotten'"
     )
     assert decided == {"n": len(gone), "why": "the owner asked"}
-    for (stage, part), reused in made_since(mill, before).items():
+    for (stage, part), reused in made_since(pipeline, before).items():
         if stage in ("extract", "annotate", "sign", "select", "pack"):
             assert reused == part.startswith("works"), (stage, part)
     for name in ("quality", "tokenizer"):
-        assert mill.stages(name)[0].ref == old.stages(name)[0].ref
+        assert pipeline.plan[name][0].ref == old.plan[name][0].ref
 
 
 def test_checkpoints_that_saw_a_document_are_named_with_the_steps(copied: Run) -> None:
     store = Store(str(copied.store))
     (page, *_) = rows(store, "SELECT url FROM documents_at_step('latest', 3) ORDER BY url")
-    wish = forget(mill_of(copied), "url", page["url"], "asked", retrain=False)
+    wish = forget(pipeline_of(copied), "url", page["url"], "asked", retrain=False)
     from tasks.pretrain.order import StoredOrder
     from warehouse.catalog import connect
 
@@ -126,16 +127,16 @@ def test_a_forgotten_survivor_is_followed_by_the_next_of_its_cluster(tmp_path: P
     )
 
     def kept() -> list[str]:
-        mill = Mill(load_recipe(str(recipe)))
+        pipeline = Pipeline(load_recipe(str(recipe)))
         for name in STAGES[1 : STAGES.index("select") + 1]:
-            mill.make(name)
-        return [row["url"] for row in rows(mill.store, "FROM corpus ORDER BY url")]
+            pipeline.make(name)
+        return [row["url"] for row in rows(pipeline.store, "FROM corpus ORDER BY url")]
 
     assert kept() == ["http://x.example/2"]
-    forget(Mill(load_recipe(str(recipe))), "url", "http://x.example/2", "asked", retrain=False)
+    forget(Pipeline(load_recipe(str(recipe))), "url", "http://x.example/2", "asked", retrain=False)
     assert kept() == ["http://x.example/1"]
     forget(
-        Mill(load_recipe(str(recipe))),
+        Pipeline(load_recipe(str(recipe))),
         "query",
         "SELECT doc_id FROM documents WHERE url LIKE '%/1'",
         "asked",
@@ -156,13 +157,13 @@ def test_a_survivor_in_another_source_is_elected_though_nothing_of_that_source_c
     recipe.write_text(text)
 
     def kept() -> list[str]:
-        mill = Mill(load_recipe(str(recipe)))
+        pipeline = Pipeline(load_recipe(str(recipe)))
         for name in STAGES[1 : STAGES.index("select") + 1]:
-            mill.make(name)
-        return [row["url"] for row in rows(mill.store, "FROM corpus ORDER BY url")]
+            pipeline.make(name)
+        return [row["url"] for row in rows(pipeline.store, "FROM corpus ORDER BY url")]
 
     assert kept() == ["http://a.example/"]
-    forget(Mill(load_recipe(str(recipe))), "domain", "a.example", "asked", retrain=False)
+    forget(Pipeline(load_recipe(str(recipe))), "domain", "a.example", "asked", retrain=False)
     assert kept() == ["http://b.example/"]
 
 
@@ -171,7 +172,7 @@ def test_forgetting_afterwards_gives_the_bytes_of_forgetting_before(copied: Run,
     (page,) = rows(
         Store(str(copied.store)), f"SELECT url FROM documents WHERE domain = '{domain}' ORDER BY url LIMIT 1"
     )
-    wish = forget(mill_of(copied), "url", page["url"], "asked", retrain=True)
+    wish = forget(pipeline_of(copied), "url", page["url"], "asked", retrain=True)
     afterwards = make(copied, "select")
     fresh = Run(tmp_path / "fresh", copied.ports)
     shutil.copytree(copied.store / "removals", fresh.store / "removals")
@@ -179,7 +180,7 @@ def test_forgetting_afterwards_gives_the_bytes_of_forgetting_before(copied: Run,
     before = make(fresh, "select")
     assert removals(before.store) == (wish,)
     for name in ("extract", "annotate", "match", "elect", "select"):
-        for one, other in zip(afterwards.stages(name), before.stages(name), strict=True):
+        for one, other in zip(afterwards.plan[name], before.plan[name], strict=True):
             assert load(afterwards.store, one.ref) == load(before.store, other.ref), name
 
 
@@ -188,8 +189,8 @@ def test_purged_responses_are_gone_from_the_archive_and_all_others_stay(copied: 
     (page,) = rows(
         store, "SELECT url, warc_path, substr(text, 100, 40) AS piece FROM documents WHERE source = 'works' LIMIT 1"
     )
-    mill = mill_of(copied)
-    wish = forget(mill, "url", page["url"], "asked", retrain=False)
+    pipeline = pipeline_of(copied)
+    wish = forget(pipeline, "url", page["url"], "asked", retrain=False)
     with monkeypatch.context() as patch:
         patch.setattr(purge, "_renew_records", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -226,36 +227,36 @@ def test_a_record_too_short_to_purge_is_named() -> None:
 
 
 def test_another_policy_for_one_source_makes_only_its_parts(copied: Run) -> None:
-    before = work_done(mill_of(copied))
-    mill = make(copied, "select", "policies.books.rules.0.min=60")
-    for (stage, part), reused in made_since(mill, before).items():
+    before = work_done(pipeline_of(copied))
+    pipeline = make(copied, "select", "policies.books.rules.0.min=60")
+    for (stage, part), reused in made_since(pipeline, before).items():
         if stage == "select":
             assert reused == part.startswith("reference"), part
 
 
 def test_a_damaged_part_is_made_anew_and_not_taken_over(copied: Run) -> None:
     store = Store(str(copied.store))
-    (signed,) = [stage.ref for stage in mill_of(copied).stages("sign") if stage.subject == "works"]
+    (signed,) = [stage.ref for stage in pipeline_of(copied).plan["sign"] if stage.subject == "works"]
     file = next(load(store, signed).files("signatures"))
     path = copied.store / signed.folder / file.path
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
     (page,) = rows(store, "SELECT url FROM documents WHERE source = 'reference' LIMIT 1")
-    forget(mill_of(copied), "url", page["url"], "asked", retrain=False)
-    mill, before = mill_of(copied), work_done(mill_of(copied))
+    forget(pipeline_of(copied), "url", page["url"], "asked", retrain=False)
+    pipeline, before = pipeline_of(copied), work_done(pipeline_of(copied))
     for name in STAGES[: STAGES.index("sign") + 1]:
-        mill.make(name)
-    made = made_since(mill, before)
+        pipeline.make(name)
+    made = made_since(pipeline, before)
     assert made["sign", Path(file.path).stem] is False
-    (again,) = [stage.ref for stage in mill.stages("sign") if stage.subject == "works"]
+    (again,) = [stage.ref for stage in pipeline.plan["sign"] if stage.subject == "works"]
     assert next(load(store, again).files("signatures")).sha256 == file.sha256
 
 
 def test_a_purge_that_was_stopped_is_not_forgotten_by_the_next(copied: Run, monkeypatch: Any) -> None:
-    store, mill = Store(str(copied.store)), mill_of(copied)
+    store, pipeline = Store(str(copied.store)), pipeline_of(copied)
     pages = rows(store, "SELECT url FROM documents ORDER BY url LIMIT 2")
-    wishes = [forget(mill, "url", page["url"], "asked", retrain=False) for page in pages]
+    wishes = [forget(pipeline, "url", page["url"], "asked", retrain=False) for page in pages]
     with monkeypatch.context() as patch:
         patch.setattr(purge, "_rewrite", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -271,9 +272,9 @@ def test_a_purge_that_was_stopped_is_not_forgotten_by_the_next(copied: Run, monk
 
 def test_a_wish_that_is_repeated_is_the_same_wish(copied: Run) -> None:
     (page,) = rows(Store(str(copied.store)), "SELECT url FROM documents LIMIT 1")
-    first = forget(mill_of(copied), "url", page["url"], "asked", retrain=False)
-    assert forget(mill_of(copied), "url", page["url"], "asked", retrain=False) == first
-    assert removals(mill_of(copied).store) == (first,)
+    first = forget(pipeline_of(copied), "url", page["url"], "asked", retrain=False)
+    assert forget(pipeline_of(copied), "url", page["url"], "asked", retrain=False) == first
+    assert removals(pipeline_of(copied).store) == (first,)
 
 
 def test_a_domain_is_meant_however_it_is_written(tmp_path: Path) -> None:
@@ -286,30 +287,30 @@ def test_a_domain_is_meant_however_it_is_written(tmp_path: Path) -> None:
     recipe.write_text(
         f'name = "r"\nstore = "{tmp_path}/store"\n[sources.a.jsonl]\nfiles = ["{tmp_path}/texts.jsonl"]\n'
     )
-    mill = Mill(load_recipe(str(recipe)))
-    mill.make("extract")
+    pipeline = Pipeline(load_recipe(str(recipe)))
+    pipeline.make("extract")
     for value in ("https://Bücher.example/shop", "x.example"):
-        assert forget(mill, "domain", value, "asked", retrain=False).documents == 1
-    assert forget(mill, "domain", "unknown.example", "asked", retrain=False).documents == 0
+        assert forget(pipeline, "domain", value, "asked", retrain=False).documents == 1
+    assert forget(pipeline, "domain", "unknown.example", "asked", retrain=False).documents == 0
 
 
 def test_a_wish_is_recorded_before_anything_was_crawled(tmp_path: Path) -> None:
-    mill = mill_of(Run(tmp_path / "store", (1, 2)))
-    assert forget(mill, "domain", "x.example", "asked", retrain=False).kept == {}
+    pipeline = pipeline_of(Run(tmp_path / "store", (1, 2)))
+    assert forget(pipeline, "domain", "x.example", "asked", retrain=False).kept == {}
 
 
 def test_a_query_of_a_wish_cannot_write(copied: Run, tmp_path: Path) -> None:
     harm = f"COPY (SELECT 1 AS doc_id) TO '{tmp_path}/harm.csv'; SELECT 'x' AS doc_id"
     with pytest.raises(GristmillError, match="one SELECT"):
-        forget(mill_of(copied), "query", harm, "asked", retrain=False)
+        forget(pipeline_of(copied), "query", harm, "asked", retrain=False)
     assert not (tmp_path / "harm.csv").exists()
 
 
 def test_forget_says_what_it_cannot_do(copied: Run) -> None:
     assert "forget takes one of" in copied.here("forget", "demo-tiny").stderr
     with pytest.raises(GristmillError, match="no document is known"):
-        forget(mill_of(copied), "doc_id", "nothing", "asked", retrain=False)
+        forget(pipeline_of(copied), "doc_id", "nothing", "asked", retrain=False)
     with pytest.raises(GristmillError, match="doc_id or url"):
-        forget(mill_of(copied), "query", "SELECT 1 AS one", "asked", retrain=False)
-    assert not removals(mill_of(copied).store)
-    assert read_manifest(mill_of(copied).store, Ref(stage="extract", key="none")) is None
+        forget(pipeline_of(copied), "query", "SELECT 1 AS one", "asked", retrain=False)
+    assert not removals(pipeline_of(copied).store)
+    assert read_manifest(pipeline_of(copied).store, Ref(stage="extract", key="none")) is None

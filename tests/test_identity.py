@@ -14,9 +14,10 @@ import pytest
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from flows.mill import STAGES, Mill
+from flows.graph import STAGES
+from flows.making import Pipeline
 from tasks.stage import Input, Stage, StageSettings
-from tests.known import mill_over
+from tests.known import pipeline_over
 from tests.test_known_scores import SETTINGS, prose
 from warehouse.errors import GristmillError
 
@@ -38,23 +39,23 @@ question = ["query"]
 
 
 @pytest.fixture(scope="module")
-def mill(tmp_path_factory: pytest.TempPathFactory) -> Mill:
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """A recipe that has every stage but a crawl, made up to the tokens."""
     folder, draw = tmp_path_factory.mktemp("identity"), Random(1)
     (folder / "quiz.jsonl").write_text('{"query": "' + prose(draw, 3) + '"}')
     sources = {name: [prose(draw, 6) for _ in range(24)] for name in ("plays", "pages")}
-    return mill_over(folder, sources, sections=SETTINGS + SETS.replace("QUIZ", str(folder / "quiz.jsonl")))
+    return pipeline_over(folder, sources, sections=SETTINGS + SETS.replace("QUIZ", str(folder / "quiz.jsonl")))
 
 
 NAMES = [name for name in STAGES if name not in ("crawl", "evaluate")]
 
 
-def stages(mill: Mill, name: str) -> list[Stage]:
-    return list(mill.stages(name))
+def stages(pipeline: Pipeline, name: str) -> list[Stage]:
+    return [artifact.stage for artifact in pipeline.plan[name]]
 
 
-def test_every_stage_is_looked_at(mill: Mill) -> None:
-    assert all(stages(mill, name) for name in NAMES)
+def test_every_stage_is_looked_at(pipeline: Pipeline) -> None:
+    assert all(stages(pipeline, name) for name in NAMES)
 
 
 def others(field: FieldInfo, value: Any) -> Iterator[Any]:
@@ -118,8 +119,8 @@ def twin(stage: Stage) -> Stage:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_setting_is_in_the_key_unless_it_only_says_how_to_run(mill: Mill, name: str) -> None:
-    stage = stages(mill, name)[0]
+def test_each_setting_is_in_the_key_unless_it_only_says_how_to_run(pipeline: Pipeline, name: str) -> None:
+    stage = stages(pipeline, name)[0]
     tried = 0
     for setting, field in type(stage.settings).model_fields.items():
         if (name, setting) in ELSEWHERE:
@@ -138,8 +139,8 @@ def test_each_setting_is_in_the_key_unless_it_only_says_how_to_run(mill: Mill, n
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_version_subject_and_each_input_are_in_the_key(mill: Mill, name: str) -> None:
-    for stage in stages(mill, name)[:1]:
+def test_version_subject_and_each_input_are_in_the_key(pipeline: Pipeline, name: str) -> None:
+    for stage in stages(pipeline, name)[:1]:
         other = twin(stage)
         other.version = stage.version + 1  # type: ignore[misc]
         assert other.ref.key != stage.ref.key
@@ -156,9 +157,9 @@ def test_version_subject_and_each_input_are_in_the_key(mill: Mill, name: str) ->
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_parts_name_knows_the_settings_and_the_version(mill: Mill, name: str) -> None:
+def test_a_parts_name_knows_the_settings_and_the_version(pipeline: Pipeline, name: str) -> None:
     """Where a stage takes parts over: from the same settings, version and bytes alone."""
-    stage = stages(mill, name)[0]
+    stage = stages(pipeline, name)[0]
     part = stage.plan()[0]
     known = stage._part_name(part)
     if known is None:
@@ -186,8 +187,10 @@ def test_a_parts_name_knows_the_settings_and_the_version(mill: Mill, name: str) 
     assert wanted - seen == ({"repeats", "remove_duplicates"} if name == "select" else set())
 
 
-def test_the_same_settings_written_otherwise_are_one_key(mill: Mill, tmp_path: Path) -> None:
+def test_the_same_settings_written_otherwise_are_one_key(pipeline: Pipeline, tmp_path: Path) -> None:
     """The recipe's name, its store and its workers are no part of what is made."""
-    recipe = mill.recipe.model_copy(update={"name": "another", "workers": 7})
+    recipe = pipeline.recipe.model_copy(update={"name": "another", "workers": 7})
     for name in NAMES:
-        assert [stage.ref for stage in Mill(recipe).stages(name)] == [stage.ref for stage in stages(mill, name)], name
+        assert [stage.ref for stage in Pipeline(recipe).plan[name]] == [
+            stage.ref for stage in stages(pipeline, name)
+        ], name

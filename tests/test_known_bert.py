@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from flows.mill import Mill
+from flows.making import Pipeline
 from flows.query import rows
 from models.bert import Bert, MaskedBatch, build
 from models.presets import Shape
@@ -19,7 +19,7 @@ from tasks.pretrain.data import TrainingData, masking_vocabulary
 from tasks.pretrain.published import load_run
 from tasks.pretrain.runs import find_run
 from tasks.tokenizer import Codec
-from tests.known import mill_over
+from tests.known import pipeline_over
 from tests.test_export_bert import BERT
 from tests.test_known_scores import prose
 
@@ -69,22 +69,25 @@ def test_the_loss_is_the_hidden_tokens_and_the_next_sentence(tmp_path: Path) -> 
 
 
 @pytest.fixture(scope="module")
-def mill(tmp_path_factory: pytest.TempPathFactory) -> Mill:
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     draw = Random(5)
     sources = {"plays": [prose(draw, 8) for _ in range(30)]}
-    return mill_over(tmp_path_factory.mktemp("known-bert"), sources, sections=BERT, until="evaluate")
+    return pipeline_over(tmp_path_factory.mktemp("known-bert"), sources, sections=BERT, until="evaluate")
 
 
-def data_of(mill: Mill, **changes: Any) -> TrainingData:
-    settings = mill.recipe.pretrain_settings().model_copy(update=changes)
-    codec = Codec.load(mill.store, mill.stages("tokenizer")[0].ref)
+def data_of(pipeline: Pipeline, **changes: Any) -> TrainingData:
+    settings = pipeline.recipe.pretrain_settings().model_copy(update=changes)
+    codec = Codec.load(pipeline.store, pipeline.plan["tokenizer"][0].ref)
     return TrainingData(
-        mill.store, mill.stages("pack")[0].ref, settings, vocabulary=masking_vocabulary(codec, settings.whole_words)
+        pipeline.store,
+        pipeline.plan["pack"][0].ref,
+        settings,
+        vocabulary=masking_vocabulary(codec, settings.whole_words),
     )
 
 
-def test_masking_differs_from_step_to_step_from_row_to_row_and_by_the_seed(mill: Mill) -> None:
-    data = data_of(mill)
+def test_masking_differs_from_step_to_step_from_row_to_row_and_by_the_seed(pipeline: Pipeline) -> None:
+    data = data_of(pipeline)
     places = {(step, row): tuple(data.batch_at(step)[2][row].tolist()) for step in (1, 2, 3) for row in (0, 1)}
     assert len(set(places.values())) == len(places)
     # Where the first segment ends and whether the next sentence follows are drawn before any token is looked at.
@@ -92,16 +95,16 @@ def test_masking_differs_from_step_to_step_from_row_to_row_and_by_the_seed(mill:
     for row in (0, 1):
         assert len({int(batch[1][row].sum()) for batch in drawn.values()}) > 1
         assert {int(batch[5][row]) for batch in drawn.values()} == {0, 1}
-    assert data_of(mill, seed=77).batch_at(1)[2].tolist() != data.batch_at(1)[2].tolist()
-    assert torch.equal(data_of(mill).batch_at(2)[0], data.batch_at(2)[0])
+    assert data_of(pipeline, seed=77).batch_at(1)[2].tolist() != data.batch_at(1)[2].tolist()
+    assert torch.equal(data_of(pipeline).batch_at(2)[0], data.batch_at(2)[0])
 
 
-def test_hidden_tokens_are_scored_as_the_network_guesses_them(mill: Mill) -> None:
-    network, _ = load_run(mill.store, find_run(mill.store))
+def test_hidden_tokens_are_scored_as_the_network_guesses_them(pipeline: Pipeline) -> None:
+    network, _ = load_run(pipeline.store, find_run(pipeline.store))
     assert isinstance(network, Bert)
     nats, right, hidden = 0.0, 0, 0
     with torch.inference_mode():
-        for raw in data_of(mill, validation_sequences=9).held_out():
+        for raw in data_of(pipeline, validation_sequences=9).held_out():
             batch = MaskedBatch(*raw)
             logits = network.masked_logits(network.hidden(batch.ids, types=batch.types), batch)
             logged = torch.log_softmax(logits, -1)
@@ -112,26 +115,30 @@ def test_hidden_tokens_are_scored_as_the_network_guesses_them(mill: Mill) -> Non
                 hidden += 1
     found = {
         row["metric"]: row
-        for row in rows(mill.store, "FROM evaluations WHERE task = 'hidden tokens' AND run NOT LIKE 'baseline%'")
+        for row in rows(pipeline.store, "FROM evaluations WHERE task = 'hidden tokens' AND run NOT LIKE 'baseline%'")
     }
     assert found["accuracy"]["value"] == pytest.approx(right / hidden)
     assert found["perplexity a token"]["value"] == pytest.approx(math.exp(nats / hidden), rel=1e-4)
     assert found["bits a hidden token"]["value"] == pytest.approx(nats / hidden / math.log(2), rel=1e-4)
     assert {row["n"] for row in found.values()} == {hidden}
-    (pack,) = mill.stages("pack")
+    (pack,) = pipeline.plan["pack"]
     stream = np.concatenate(
-        [np.fromfile(Path(mill.store.url) / pack.ref.folder / "train" / f"{part}.bin", "<u2") for part in pack.plan()]
+        [
+            np.fromfile(Path(pipeline.store.url) / pack.ref.folder / "train" / f"{part}.bin", "<u2")
+            for part in pack.stage.plan()
+        ]
     )
-    codec = Codec.load(mill.store, mill.stages("tokenizer")[0].ref)
+    codec = Codec.load(pipeline.store, pipeline.plan["tokenizer"][0].ref)
     counts = np.bincount(stream, minlength=codec.size) + 1
     plain = 0.0
-    for raw in data_of(mill, validation_sequences=9).held_out():
+    for raw in data_of(pipeline, validation_sequences=9).held_out():
         batch = MaskedBatch(*raw)
         plain -= sum(
             math.log(counts[int(batch.targets[row, place])] / counts.sum())
             for row, place in np.argwhere(batch.weights.numpy() > 0)
         )
     (baseline,) = rows(
-        mill.store, "SELECT value FROM evaluations WHERE run = 'baseline-unigram' AND metric = 'bits a hidden token'"
+        pipeline.store,
+        "SELECT value FROM evaluations WHERE run = 'baseline-unigram' AND metric = 'bits a hidden token'",
     )
     assert baseline["value"] == pytest.approx(plain / hidden / math.log(2))

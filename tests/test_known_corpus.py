@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
-from flows.mill import Mill
+from flows.making import Pipeline
 from flows.query import rows
 from flows.recipe import load_recipe
 from tasks.tokenizer import SPLIT
-from tests.known import mill_over
+from tests.known import pipeline_over
 from warehouse.artifact import read_tables
 
 SECTIONS = """repeats = { 2 = 3 }
@@ -71,21 +71,21 @@ def name_of(url: str, text: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def mill(tmp_path_factory: pytest.TempPathFactory) -> Mill:
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     tables = {"books": "priority = 2\nweight = 3.0", "crawl": 'policy = "strict"\npriority = 1\nweight = 1.0'}
-    return mill_over(
+    return pipeline_over(
         tmp_path_factory.mktemp("known"), {"books": BOOKS, "crawl": CRAWL}, sections=SECTIONS, tables=tables
     )
 
 
 @pytest.fixture(scope="module")
-def names(mill: Mill) -> dict[str, str]:
+def names(pipeline: Pipeline) -> dict[str, str]:
     """doc_id -> name."""
-    return {row["doc_id"]: name_of(row["url"], row["text"]) for row in rows(mill.store, "FROM documents")}
+    return {row["doc_id"]: name_of(row["url"], row["text"]) for row in rows(pipeline.store, "FROM documents")}
 
 
-def test_documents_are_the_rows_each_once(mill: Mill, names: dict[str, str]) -> None:
-    found = {names[row["doc_id"]]: row for row in rows(mill.store, "FROM documents")}
+def test_documents_are_the_rows_each_once(pipeline: Pipeline, names: dict[str, str]) -> None:
+    found = {names[row["doc_id"]]: row for row in rows(pipeline.store, "FROM documents")}
     texts = {f"books/{n}": text for n, text in enumerate(BOOKS)}
     texts |= {f"crawl/{n}": text if isinstance(text, str) else text["text"] for n, text in enumerate(CRAWL) if n != 9}
     assert {name: row["text"] for name, row in found.items()} == texts
@@ -93,20 +93,20 @@ def test_documents_are_the_rows_each_once(mill: Mill, names: dict[str, str]) -> 
         source = name.split("/")[0]
         assert (row["source"], row["domain"]) == (source, f"{source}.example")
         assert (row["n_words"], row["n_chars"], row["n_bytes"]) == (len(texts[name].split()), *[len(texts[name])] * 2)
-    assert rows(mill.store, "SELECT url, verdict, rule FROM decisions WHERE stage = 'extract'") == [
+    assert rows(pipeline.store, "SELECT url, verdict, rule FROM decisions WHERE stage = 'extract'") == [
         {"url": "http://crawl.example/same", "verdict": "removed", "rule": "same URL and text"}
     ]
 
 
-def test_signals_by_hand(mill: Mill, names: dict[str, str]) -> None:
-    for row in rows(mill.store, "SELECT s.*, d.text FROM signals s JOIN documents d USING (doc_id)"):
+def test_signals_by_hand(pipeline: Pipeline, names: dict[str, str]) -> None:
+    for row in rows(pipeline.store, "SELECT s.*, d.text FROM signals s JOIN documents d USING (doc_id)"):
         found = row["text"].split()
         assert row["gopher_word_count"] == len(found), names[row["doc_id"]]
         assert row["gopher_mean_word_length"] == pytest.approx(sum(map(len, found)) / len(found))
 
 
-def test_clusters_and_their_evidence(mill: Mill, names: dict[str, str]) -> None:
-    found = {names[row["doc_id"]]: row for row in rows(mill.store, "FROM duplicates")}
+def test_clusters_and_their_evidence(pipeline: Pipeline, names: dict[str, str]) -> None:
+    found = {names[row["doc_id"]]: row for row in rows(pipeline.store, "FROM duplicates")}
     pairs = {("books/0", "crawl/0"), ("books/1", "crawl/1"), ("crawl/2", "crawl/3"), ("crawl/8", "crawl/7")}
     assert set(found) == {name for pair in pairs for name in pair}
     for first, other in pairs:
@@ -117,7 +117,9 @@ def test_clusters_and_their_evidence(mill: Mill, names: dict[str, str]) -> None:
             assert (names[row["kept_doc_id"]], row["cluster_size"], row["rank"], row["kind"]) == (first, 2, rank, kind)
             assert row["jaccard"] == pytest.approx(jaccard)
             assert row["cluster_id"] == min(found[first]["doc_id"], found[other]["doc_id"])
-    evidence = {frozenset((names[row["a"]], names[row["b"]])): row for row in rows(mill.store, "FROM duplicate_pairs")}
+    evidence = {
+        frozenset((names[row["a"]], names[row["b"]])): row for row in rows(pipeline.store, "FROM duplicate_pairs")
+    }
     assert {pair: row["verdict"] for pair, row in evidence.items()} == {
         frozenset(("books/0", "crawl/0")): "exact",
         frozenset(("books/1", "crawl/1")): "near",
@@ -133,8 +135,8 @@ def test_clusters_and_their_evidence(mill: Mill, names: dict[str, str]) -> None:
     assert evidence[frozenset(("books/1", "crawl/1"))]["containment"] == 1.0
 
 
-def test_decisions_name_rule_value_and_threshold(mill: Mill, names: dict[str, str]) -> None:
-    found = {names[row["doc_id"]]: row for row in rows(mill.store, "FROM decisions WHERE stage = 'select'")}
+def test_decisions_name_rule_value_and_threshold(pipeline: Pipeline, names: dict[str, str]) -> None:
+    found = {names[row["doc_id"]]: row for row in rows(pipeline.store, "FROM decisions WHERE stage = 'select'")}
     removed = {name: row for name, row in found.items() if row["verdict"] == "removed"}
     assert set(removed) == {"crawl/0", "crawl/1", "crawl/3", "crawl/6", "crawl/7"}
     assert len(found) == 12
@@ -151,8 +153,8 @@ def test_decisions_name_rule_value_and_threshold(mill: Mill, names: dict[str, st
     assert all(row["rule"] is None and row["rules"] == [] for name, row in found.items() if name not in removed)
 
 
-def test_funnel_of_each_stage_by_hand(mill: Mill) -> None:
-    steps = {(row["stage"], row["subject"], row["rule"]): row for row in rows(mill.store, "FROM funnel")}
+def test_funnel_of_each_stage_by_hand(pipeline: Pipeline) -> None:
+    steps = {(row["stage"], row["subject"], row["rule"]): row for row in rows(pipeline.store, "FROM funnel")}
     taken = {key: row["documents_in"] - row["documents_out"] for key, row in steps.items()}
     assert {key: n for key, n in taken.items() if n} == {
         ("extract", "crawl", "same URL and text"): 1,
@@ -170,15 +172,15 @@ def test_funnel_of_each_stage_by_hand(mill: Mill) -> None:
     assert short["bytes_in"] - short["bytes_out"] == len(CRAWL[6])
 
 
-def test_corpus_has_the_columns_of_fineweb_and_the_mixture(mill: Mill, names: dict[str, str]) -> None:
-    found = {names[row["id"]]: row for row in rows(mill.store, "FROM corpus")}
+def test_corpus_has_the_columns_of_fineweb_and_the_mixture(pipeline: Pipeline, names: dict[str, str]) -> None:
+    found = {names[row["id"]]: row for row in rows(pipeline.store, "FROM corpus")}
     assert set(found) == {"books/0", "books/1", "crawl/2", "crawl/4", "crawl/5", "crawl/8", "crawl/10"}
     for name, row in found.items():
         source = name.split("/")[0]
         assert (row["source"], row["dump"]) == (source, source)
         assert row["weight"] == {"books": 0.75, "crawl": 0.25}[source]
         assert row["repeats"] == (3 if name in ("books/0", "books/1", "crawl/2", "crawl/8") else 1)
-    spans = rows(mill.store, "FROM token_spans")
+    spans = rows(pipeline.store, "FROM token_spans")
     lengths = {names[span["doc_id"]]: span["length"] for span in spans}
     for name, row in found.items():
         assert row["token_count"] == sum(
@@ -192,26 +194,26 @@ def test_corpus_has_the_columns_of_fineweb_and_the_mixture(mill: Mill, names: di
     assert all(n == (found[name]["repeats"] if split == "train" else 1) for (name, split), n in counts.items())
 
 
-def test_artifacts_count_what_went_in_and_what_came_out(mill: Mill) -> None:
+def test_artifacts_count_what_went_in_and_what_came_out(pipeline: Pipeline) -> None:
     found = {
         (row["stage"], row["subject"]): (row["documents_in"], row["kept"], row["removed"], row["failed"])
-        for row in rows(mill.store, "FROM artifacts")
+        for row in rows(pipeline.store, "FROM artifacts")
     }
     assert found["extract", "books"] == (2, 2, 0, 0)
     assert found["extract", "crawl"] == (11, 10, 1, 0)
     assert found["match", ""] == (12, 12, 0, 0)
     assert found["select", ""] == (12, 7, 5, 0)
     assert found["pack", ""] == (7, 7, 0, 0)
-    for row in rows(mill.store, "SELECT stage, key, rows, bytes FROM artifacts"):
+    for row in rows(pipeline.store, "SELECT stage, key, rows, bytes FROM artifacts"):
         (part,) = rows(
-            mill.store,
+            pipeline.store,
             "SELECT sum(rows)::BIGINT AS n, sum(bytes)::BIGINT AS size FROM parts WHERE key = ?",
             [row["key"]],
         )
         assert (row["rows"], row["bytes"]) == (part["n"], part["size"])
 
 
-def test_the_tokenizer_learns_from_the_corpus_in_its_order_up_to_its_bytes(mill: Mill, tmp_path: Path) -> None:
+def test_the_tokenizer_learns_from_the_corpus_in_its_order_up_to_its_bytes(pipeline: Pipeline, tmp_path: Path) -> None:
     def learnt(texts: list[str], vocabulary: int) -> dict[str, int]:
         plain = Tokenizer(models.BPE())
         plain.pre_tokenizer = pre_tokenizers.Sequence(
@@ -226,22 +228,22 @@ def test_the_tokenizer_learns_from_the_corpus_in_its_order_up_to_its_bytes(mill:
         )
         return plain.get_vocab()
 
-    corpus = read_tables(mill.store, mill.stages("select")[0].ref, "corpus")["text"].to_pylist()
+    corpus = read_tables(pipeline.store, pipeline.plan["select"][0].ref, "corpus")["text"].to_pylist()
     for limit, texts in (
         (1 << 30, corpus),
         (1, corpus[:1]),
         (len(corpus[0]), corpus[:1]),
         (len(corpus[0]) + 1, corpus[:2]),
     ):
-        recipe = Path(mill.store.url).parent / "recipe.toml"
-        other = Mill(load_recipe(str(recipe), (f"tokenizer.train_bytes={limit}",)))
+        recipe = Path(pipeline.store.url).parent / "recipe.toml"
+        other = Pipeline(load_recipe(str(recipe), (f"tokenizer.train_bytes={limit}",)))
         other.make("tokenizer")
-        folder = Path(mill.store.url) / other.stages("tokenizer")[0].ref.folder
+        folder = Path(pipeline.store.url) / other.plan["tokenizer"][0].ref.folder
         stored = json.loads((folder / "tokenizer" / "tokenizer.json").read_text())
         assert stored["model"]["vocab"] == learnt(texts, 262)
         assert stored["added_tokens"][-1]["content"] == "<|endoftext|>"
         assert stored["added_tokens"][-1]["id"] == len(stored["model"]["vocab"])
-    mill.make("tokenizer")
+    pipeline.make("tokenizer")
 
 
 @pytest.mark.parametrize(
@@ -261,7 +263,7 @@ def test_the_tokenizer_learns_from_the_corpus_in_its_order_up_to_its_bytes(mill:
 def test_a_changed_setting_changes_what_is_removed(tmp_path: Path, override: str, removed: set[str]) -> None:
     tables = {"books": "priority = 2\nweight = 3.0", "crawl": 'policy = "strict"\npriority = 1\nweight = 1.0'}
     sources = {"books": BOOKS, "crawl": CRAWL}
-    other = mill_over(tmp_path, sources, override, sections=SECTIONS, tables=tables, until="select")
+    other = pipeline_over(tmp_path, sources, override, sections=SECTIONS, tables=tables, until="select")
     found = rows(
         other.store,
         "SELECT d.url, text FROM documents JOIN decisions d USING (doc_id) WHERE d.verdict = 'removed' AND d.stage = 'select'",

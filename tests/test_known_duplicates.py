@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from flows.mill import Mill
+from flows.making import Pipeline
 from flows.query import rows
 from flows.recipe import load_recipe
 from tasks.decontaminate.cut import CutSettings, without_stretches
@@ -18,7 +18,7 @@ from tasks.decontaminate.sets import EvaluationSet, pieces
 from tasks.dedup.candidates import ends_of, first_bands, packed
 from tasks.dedup.minhash import Scheme
 from tasks.dedup.near import near_duplicates
-from tests.known import mill_over
+from tests.known import pipeline_over
 from tests.test_known_corpus import words
 from tests.test_known_scores import prose
 from warehouse.store import Store
@@ -26,9 +26,10 @@ from warehouse.store import Store
 SIGN = "\n[sign]\nhashes = 128\nbands = 64\nrows = 2\nshingle_words = 2\n"
 
 
-def kept(mill: Mill) -> set[str]:
+def kept(pipeline: Pipeline) -> set[str]:
     return {
-        f"{row['source']}/{row['url'].rpartition('/')[2]}" for row in rows(mill.store, "SELECT source, url FROM corpus")
+        f"{row['source']}/{row['url'].rpartition('/')[2]}"
+        for row in rows(pipeline.store, "SELECT source, url FROM corpus")
     }
 
 
@@ -44,7 +45,7 @@ def test_the_window_bounds_with_how_many_a_document_is_compared(tmp_path: Path) 
     texts = [words("a", 60, **{f"w{n + 20}": f"x{n}"}) for n in range(8)]
 
     def compared(window: int) -> int:
-        mill = mill_over(
+        pipeline = pipeline_over(
             tmp_path,
             {"s": texts},
             f"match.window={window}",
@@ -53,7 +54,7 @@ def test_the_window_bounds_with_how_many_a_document_is_compared(tmp_path: Path) 
             sections=SIGN,
             until="match",
         )
-        return len(rows(mill.store, "FROM duplicate_pairs WHERE band = 0"))
+        return len(rows(pipeline.store, "FROM duplicate_pairs WHERE band = 0"))
 
     assert compared(1) < compared(64)
 
@@ -63,16 +64,16 @@ def test_of_one_document_in_two_archives_the_one_that_passes_is_taken(tmp_path: 
     tables = {"first": 'policy = "strict"', "second": ""}
     policy = '\n[policies.strict]\nrules = [{ signal = "gopher_word_count", min = 40 }]\n'
     sources: dict[str, Any] = {"first": [same, words("b", 50)], "second": [same, words("c", 50)]}
-    mill = mill_over(tmp_path, sources, sections=policy, tables=tables, until="select")
-    assert kept(mill) == {"second/0", "first/1", "second/1"}
+    pipeline = pipeline_over(tmp_path, sources, sections=policy, tables=tables, until="select")
+    assert kept(pipeline) == {"second/0", "first/1", "second/1"}
     # Where both pass, it is taken once, from the first by name; and from both where duplicates are to stay.
     tables = {"first": "", "second": ""}
-    assert kept(mill_over(tmp_path, sources, sections=policy, tables=tables, until="select")) == {
+    assert kept(pipeline_over(tmp_path, sources, sections=policy, tables=tables, until="select")) == {
         "first/0",
         "first/1",
         "second/1",
     }
-    every = mill_over(tmp_path, sources, "remove_duplicates=false", sections=policy, tables=tables, until="select")
+    every = pipeline_over(tmp_path, sources, "remove_duplicates=false", sections=policy, tables=tables, until="select")
     assert sorted(
         row["source"] for row in rows(every.store, "SELECT source FROM corpus WHERE url LIKE '%x.example/0'")
     ) == ["first", "second"]
@@ -82,12 +83,14 @@ def test_where_a_rule_removes_the_preferred_one_the_next_that_passes_survives(tm
     """Three alike: the preferred one and the next are too long for their policy."""
     texts = [words("a", 62), words("a", 61), words("a", 60)]
     policy = '\n[policies.strict]\nrules = [{ signal = "gopher_word_count", max = 60 }]\n' + SIGN
-    mill = mill_over(tmp_path, {"s": texts}, sections=policy, tables={"s": 'policy = "strict"'}, until="select")
+    pipeline = pipeline_over(tmp_path, {"s": texts}, sections=policy, tables={"s": 'policy = "strict"'}, until="select")
     assert [
         row["rank"]
-        for row in rows(mill.store, "SELECT rank FROM duplicates JOIN documents USING (doc_id) ORDER BY n_words DESC")
+        for row in rows(
+            pipeline.store, "SELECT rank FROM duplicates JOIN documents USING (doc_id) ORDER BY n_words DESC"
+        )
     ] == [0, 1, 2]
-    assert kept(mill) == {"s/2"}
+    assert kept(pipeline) == {"s/2"}
 
 
 def test_only_the_preferred_document_of_a_cluster_counts_for_what_recurs(tmp_path: Path) -> None:
@@ -95,20 +98,20 @@ def test_only_the_preferred_document_of_a_cluster_counts_for_what_recurs(tmp_pat
     body = words("a", 60)
     texts = [f"{body} {n}\n{line}" for n in range(3)] + [f"{words('b', 40)}\n{line}", f"{words('c', 40)}\n{line}"]
     sections = SIGN + "[repetition]\nline_documents = 4\n"
-    mill = mill_over(tmp_path, {"s": texts}, sections=sections, until="repetition")
-    assert rows(mill.store, "SELECT count(*) AS n FROM duplicates") == [{"n": 3}]
+    pipeline = pipeline_over(tmp_path, {"s": texts}, sections=sections, until="repetition")
+    assert rows(pipeline.store, "SELECT count(*) AS n FROM duplicates") == [{"n": 3}]
     assert (
-        rows(mill.store, "FROM recurring_text WHERE kind = 'recurring_line'") == []
+        rows(pipeline.store, "FROM recurring_text WHERE kind = 'recurring_line'") == []
     )  # of the cluster one counts: three have it
-    three = mill_over(tmp_path, {"s": texts}, "repetition.line_documents=3", sections=sections, until="repetition")
+    three = pipeline_over(tmp_path, {"s": texts}, "repetition.line_documents=3", sections=sections, until="repetition")
     assert rows(three.store, "SELECT count(*) AS n FROM recurring_text WHERE kind = 'recurring_line'") == [{"n": 5}]
 
 
 def test_evidence_of_other_shingles_is_not_taken_for_that_of_these(tmp_path: Path) -> None:
     texts = [words("a", 41), words("a", 41, w20="x")]
-    first = mill_over(tmp_path, {"s": texts}, sections=SIGN, until="match")
+    first = pipeline_over(tmp_path, {"s": texts}, sections=SIGN, until="match")
     (pair,) = rows(first.store, "FROM duplicate_pairs")
-    other = Mill(load_recipe(str(tmp_path / "recipe.toml"), ("sign.shingle_words=3",)))
+    other = Pipeline(load_recipe(str(tmp_path / "recipe.toml"), ("sign.shingle_words=3",)))
     for stage in ("sign", "band", "match"):
         other.make(stage)
     (again,) = rows(other.store, "FROM duplicate_pairs")
@@ -139,8 +142,8 @@ def test_thirteen_words_contaminate_only_where_all_of_them_are_there(tmp_path: P
         f"{words('c', 60)} {quiz} {words('d', 60)}",
     ]
     sections = f'\n[decontaminate.sets.quiz]\nfiles = ["{tmp_path}/quiz.jsonl"]\nquestion = ["query"]\n'
-    mill = mill_over(tmp_path, {"s": texts}, sections=sections, until="decontaminate")
-    assert [row["ngram"] for row in rows(mill.store, "FROM contamination")] == [quiz]
+    pipeline = pipeline_over(tmp_path, {"s": texts}, sections=sections, until="decontaminate")
+    assert [row["ngram"] for row in rows(pipeline.store, "FROM contamination")] == [quiz]
 
 
 def test_a_source_of_higher_priority_survives_a_better_score(tmp_path: Path) -> None:
@@ -150,14 +153,14 @@ def test_a_source_of_higher_priority_survives_a_better_score(tmp_path: Path) -> 
     sources = {"first": [*bad, shared], "second": [*good, f"{shared} {good[0].split()[0]}"]}
     sections = SIGN + '[quality]\npositive = ["second"]\nnegative = ["first"]\n'
     tables = {"first": "priority = 2", "second": "priority = 1"}
-    mill = mill_over(tmp_path, sources, sections=sections, tables=tables, until="select")
+    pipeline = pipeline_over(tmp_path, sources, sections=sections, tables=tables, until="select")
     ranked = "FROM duplicates JOIN documents USING (doc_id) JOIN signals USING (doc_id) WHERE text LIKE 'a0 a1 %'"
-    found = {row["source"]: row for row in rows(mill.store, f"SELECT source, quality_score, rank {ranked}")}
+    found = {row["source"]: row for row in rows(pipeline.store, f"SELECT source, quality_score, rank {ranked}")}
     assert found["second"]["quality_score"] > found["first"]["quality_score"]
     assert (found["first"]["rank"], found["second"]["rank"]) == (0, 1)
     # Where neither source is preferred, the better score is.
     tables = {"first": "priority = 1", "second": "priority = 1"}
-    other = mill_over(tmp_path, sources, sections=sections, tables=tables, until="match")
+    other = pipeline_over(tmp_path, sources, sections=sections, tables=tables, until="match")
     assert rows(other.store, f"SELECT source {ranked} AND rank = 0") == [{"source": "second"}]
 
 

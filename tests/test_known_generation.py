@@ -9,13 +9,13 @@ from random import Random
 import pytest
 import torch
 
-from flows.mill import Mill
+from flows.making import Pipeline
 from models.bert import build
 from models.generate import Sampling, choose, generate
 from models.presets import Shape
 from models.transformer import Transformer
 from tasks.tokenizer import Codec
-from tests.known import chain, mill_over, publish, transitions
+from tests.known import chain, pipeline_over, publish, transitions
 from tests.test_known_scores import SETTINGS, prose
 
 
@@ -130,14 +130,14 @@ def test_coldest_draws_are_greedy_and_ties_of_top_k_stay() -> None:
 
 
 @pytest.fixture(scope="module")
-def chained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Mill, str, Transformer]:
+def chained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pipeline, str, Transformer]:
     folder, draw = tmp_path_factory.mktemp("chained"), Random(2)
-    mill = mill_over(folder, {"plays": [prose(draw, 5) for _ in range(20)]}, sections=SETTINGS)
-    model = chain(Codec.load(mill.store, mill.stages("tokenizer")[0].ref).size, seed=7, scale=0.7)
-    return mill, publish(mill, model, folder), model
+    pipeline = pipeline_over(folder, {"plays": [prose(draw, 5) for _ in range(20)]}, sections=SETTINGS)
+    model = chain(Codec.load(pipeline.store, pipeline.plan["tokenizer"][0].ref).size, seed=7, scale=0.7)
+    return pipeline, publish(pipeline, model, folder), model
 
 
-def written(chained: tuple[Mill, str, Transformer], *options: str) -> str:
+def written(chained: tuple[Pipeline, str, Transformer], *options: str) -> str:
     """What the command writes."""
     import contextlib
     import io
@@ -153,10 +153,10 @@ def written(chained: tuple[Mill, str, Transformer], *options: str) -> str:
 
 
 def test_the_command_writes_what_the_network_would_with_each_of_its_options(
-    chained: tuple[Mill, str, Transformer],
+    chained: tuple[Pipeline, str, Transformer],
 ) -> None:
-    mill, run, model = chained
-    codec = Codec.load(mill.store, mill.stages("tokenizer")[0].ref)
+    pipeline, run, model = chained
+    codec = Codec.load(pipeline.store, pipeline.plan["tokenizer"][0].ref)
     start, table = [codec.end_of_text, *codec.encode("A")], transitions(model)
     token, greedy = start[-1], []
     for _ in range(9):
@@ -175,9 +175,9 @@ def test_the_command_writes_what_the_network_would_with_each_of_its_options(
         assert written(chained, *options, "--tokens", "14", "--run", run[:6]) == f"A{codec.decode(expected)}\n", options
 
 
-def test_the_command_stops_where_the_network_ends_the_text(chained: tuple[Mill, str, Transformer]) -> None:
-    mill, _, model = chained
-    codec = Codec.load(mill.store, mill.stages("tokenizer")[0].ref)
+def test_the_command_stops_where_the_network_ends_the_text(chained: tuple[Pipeline, str, Transformer]) -> None:
+    pipeline, _, model = chained
+    codec = Codec.load(pipeline.store, pipeline.plan["tokenizer"][0].ref)
     start = [codec.end_of_text, *codec.encode("A")]
     for seed in range(1, 200):
         plain = generate(model, start, 60, Sampling(1.5, 0, 1.0, seed=seed))

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from flows.cli import main
-from flows.mill import Mill
+from flows.making import Pipeline
 from flows.query import rows
 from models.ngram import NGram
 from models.score import MaskedScores, Scored
 from tasks.evaluate.suite import Cloze, HeldOut, cloze_of, exponential, hidden_tokens, last_word, ratio
 from tasks.tokenizer import Codec
-from tests.known import chain, mill_over, publish, transitions
+from tests.known import chain, pipeline_over, publish, transitions
 from warehouse.artifact import read_tables
 
 WORDS = ["river", "stone", "bridge", "mason", "water", "keeper", "winter", "village", "market", "story"]
@@ -54,26 +54,28 @@ def prose(draw: Random, sentences: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def scored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Mill, str, Any]:
+def scored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pipeline, str, Any]:
     """Two sources, a chain in the place of the trained network, and what `evaluate` wrote."""
     folder, draw = tmp_path_factory.mktemp("scores"), Random(3)
     sources = {name: [prose(draw, draw.randint(3, 9)) for _ in range(30)] for name in ("plays", "pages")}
     sources["pages"][3] += " Größe naïve 日本語."
-    mill = mill_over(folder, sources, sections=SETTINGS, tables={"plays": "weight = 3.0", "pages": "weight = 1.0"})
-    codec = Codec.load(mill.store, mill.stages("tokenizer")[0].ref)
+    pipeline = pipeline_over(
+        folder, sources, sections=SETTINGS, tables={"plays": "weight = 3.0", "pages": "weight = 1.0"}
+    )
+    codec = Codec.load(pipeline.store, pipeline.plan["tokenizer"][0].ref)
     model = chain(codec.size, seed=7, scale=0.7)
-    run = publish(mill, model, folder)
-    mill.make("evaluate")
-    return mill, run, transitions(model)
+    run = publish(pipeline, model, folder)
+    pipeline.make("evaluate")
+    return pipeline, run, transitions(model)
 
 
-def held_out(mill: Mill) -> list[dict[str, Any]]:
+def held_out(pipeline: Pipeline) -> list[dict[str, Any]]:
     """The held-out documents with their tokens, read from the stored arrays by hand."""
-    ref = mill.stages("pack")[0].ref
+    ref = pipeline.plan["pack"][0].ref
     found = []
-    for span in read_tables(mill.store, ref, "token_spans").to_pylist():
+    for span in read_tables(pipeline.store, ref, "token_spans").to_pylist():
         if span["split"] == "validation":
-            shard = np.fromfile(Path(mill.store.url) / ref.folder / span["shard"], "<u2").astype(np.int64)
+            shard = np.fromfile(Path(pipeline.store.url) / ref.folder / span["shard"], "<u2").astype(np.int64)
             found.append(span | {"tokens": shard[span["start"] : span["start"] + span["length"] - 1]})
     return sorted(found, key=lambda span: span["doc_id"])[:9]
 
@@ -85,8 +87,8 @@ def of_source(documents: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]
     return found
 
 
-def evaluations(mill: Mill, run: str) -> dict[tuple[str, str], dict[str, Any]]:
-    return {(row["task"], row["metric"]): row for row in rows(mill.store, "FROM evaluations") if row["run"] == run}
+def evaluations(pipeline: Pipeline, run: str) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(row["task"], row["metric"]): row for row in rows(pipeline.store, "FROM evaluations") if row["run"] == run}
 
 
 def expected(documents: list[dict[str, Any]], nats: list[float], hits: list[float]) -> dict[str, tuple[float, float]]:
@@ -125,17 +127,17 @@ def check(found: dict[tuple[str, str], dict[str, Any]], documents: list[dict[str
             assert row["n"] == len(mine)
 
 
-def test_held_out_scores_are_the_chains_own(scored: tuple[Mill, str, Any]) -> None:
-    mill, run, table = scored
-    codec = Codec.load(mill.store, mill.stages("tokenizer")[0].ref)
-    documents = [document | {"end": codec.end_of_text} for document in held_out(mill)]
-    texts = {row["id"]: row["text"] for row in rows(mill.store, "FROM corpus")}
+def test_held_out_scores_are_the_chains_own(scored: tuple[Pipeline, str, Any]) -> None:
+    pipeline, run, table = scored
+    codec = Codec.load(pipeline.store, pipeline.plan["tokenizer"][0].ref)
+    documents = [document | {"end": codec.end_of_text} for document in held_out(pipeline)]
+    texts = {row["id"]: row["text"] for row in rows(pipeline.store, "FROM corpus")}
     assert len(documents) == 9
     assert len(of_source(documents)) == 3
     for document in documents:
         assert document["n_bytes"] == len(texts[document["doc_id"]].encode())
         assert document["n_words"] == len(texts[document["doc_id"]].split())
-    found = evaluations(mill, run)
+    found = evaluations(pipeline, run)
     check(found, documents, table)
     assert found["held-out text", "next-token accuracy"]["value"] > 0
     assert {row["step"] for row in found.values()} == {3}
@@ -143,23 +145,23 @@ def test_held_out_scores_are_the_chains_own(scored: tuple[Mill, str, Any]) -> No
     assert {row["clean_value"] for row in found.values()} == {None}
 
 
-def test_unigram_and_bigram_baselines_are_counted_by_hand(scored: tuple[Mill, str, Any]) -> None:
-    mill, _, _ = scored
-    codec = Codec.load(mill.store, mill.stages("tokenizer")[0].ref)
-    documents = [document | {"end": codec.end_of_text} for document in held_out(mill)]
-    ref = mill.stages("pack")[0].ref
+def test_unigram_and_bigram_baselines_are_counted_by_hand(scored: tuple[Pipeline, str, Any]) -> None:
+    pipeline, _, _ = scored
+    codec = Codec.load(pipeline.store, pipeline.plan["tokenizer"][0].ref)
+    documents = [document | {"end": codec.end_of_text} for document in held_out(pipeline)]
+    ref = pipeline.plan["pack"][0].ref
     # The streams of the sources one after the other, by name, and their shards by name.
     stream = [
         int(token)
         for source in ("pages", "plays")
-        for part in mill.stages("pack")[0].plan()
+        for part in pipeline.plan["pack"][0].stage.plan()
         if part.startswith(source)
-        for token in np.fromfile(Path(mill.store.url) / ref.folder / "train" / f"{part}.bin", "<u2")
+        for token in np.fromfile(Path(pipeline.store.url) / ref.folder / "train" / f"{part}.bin", "<u2")
     ]
     size, pairs = codec.size, Counter(pairwise(stream))
     counts = Counter(stream)
     unigram = np.array([math.log((counts[token] + 1) / (len(stream) + size)) for token in range(size)])
-    check(evaluations(mill, "baseline-unigram"), documents, np.tile(unigram, (size, 1)))
+    check(evaluations(pipeline, "baseline-unigram"), documents, np.tile(unigram, (size, 1)))
     # Kneser-Ney with one discount: a word counts below by how many others it follows.
     once, twice = (sum(count == n for count in pairs.values()) for n in (1, 2))
     discount = once / (once + 2 * twice)
@@ -175,7 +177,7 @@ def test_unigram_and_bigram_baselines_are_counted_by_hand(scored: tuple[Mill, st
             table[a] = np.log((high + discount * kinds * lower) / total)
             best = max(range(size), key=lambda b: (pairs[a, b], -b))
             table[a, best] += 1e-12  # the first choice is the most frequent one
-    found = evaluations(mill, "baseline-bigram")
+    found = evaluations(pipeline, "baseline-bigram")
     for (task, metric), row in found.items():
         if metric != "next-token accuracy" and task.startswith("held-out"):
             mine = of_source(documents)[task]
@@ -188,14 +190,16 @@ def test_unigram_and_bigram_baselines_are_counted_by_hand(scored: tuple[Mill, st
             )
 
 
-def test_the_five_gram_baseline_sees_four_tokens_back(scored: tuple[Mill, str, Any]) -> None:
-    mill, _, _ = scored
-    size = Codec.load(mill.store, mill.stages("tokenizer")[0].ref).size
-    ref, parts = mill.stages("pack")[0].ref, mill.stages("pack")[0].plan()
+def test_the_five_gram_baseline_sees_four_tokens_back(scored: tuple[Pipeline, str, Any]) -> None:
+    pipeline, _, _ = scored
+    size = Codec.load(pipeline.store, pipeline.plan["tokenizer"][0].ref).size
+    ref, parts = pipeline.plan["pack"][0].ref, pipeline.plan["pack"][0].stage.plan()
     files = [f"{part}.bin" for source in ("pages", "plays") for part in parts if part.startswith(source)]
-    stream = np.concatenate([np.fromfile(Path(mill.store.url) / ref.folder / "train" / name, "<u2") for name in files])
-    documents = held_out(mill)
-    end = Codec.load(mill.store, mill.stages("tokenizer")[0].ref).end_of_text
+    stream = np.concatenate(
+        [np.fromfile(Path(pipeline.store.url) / ref.folder / "train" / name, "<u2") for name in files]
+    )
+    documents = held_out(pipeline)
+    end = Codec.load(pipeline.store, pipeline.plan["tokenizer"][0].ref).end_of_text
     tokens = [np.array([end, *document["tokens"]], dtype=np.int64) for document in documents]
     for task, mine in of_source(documents).items():
         nats = {
@@ -211,17 +215,17 @@ def test_the_five_gram_baseline_sees_four_tokens_back(scored: tuple[Mill, str, A
         bits = {
             order: total / math.log(2) / sum(document["n_bytes"] for document in mine) for order, total in nats.items()
         }
-        found = evaluations(mill, "baseline-5-gram")[task, "bits a byte"]["value"]
+        found = evaluations(pipeline, "baseline-5-gram")[task, "bits a byte"]["value"]
         assert found == pytest.approx(bits[5], rel=1e-6)
         assert found != pytest.approx(bits[4], rel=1e-6)
 
 
-def test_last_word_is_right_where_all_of_its_tokens_are_the_first_choice(scored: tuple[Mill, str, Any]) -> None:
-    mill, run, table = scored
-    codec = Codec.load(mill.store, mill.stages("tokenizer")[0].ref)
-    texts = {row["id"]: row["text"] for row in rows(mill.store, "FROM corpus")}
+def test_last_word_is_right_where_all_of_its_tokens_are_the_first_choice(scored: tuple[Pipeline, str, Any]) -> None:
+    pipeline, run, table = scored
+    codec = Codec.load(pipeline.store, pipeline.plan["tokenizer"][0].ref)
+    texts = {row["id"]: row["text"] for row in rows(pipeline.store, "FROM corpus")}
     nats, right = [], []
-    for document in held_out(mill):
+    for document in held_out(pipeline):
         text = texts[document["doc_id"]]
         held = HeldOut("", text, document["tokens"], document["n_words"], document["n_bytes"])
         found = cloze_of(held, codec.encode, codec.end_of_text)
@@ -239,7 +243,7 @@ def test_last_word_is_right_where_all_of_its_tokens_are_the_first_choice(scored:
         right.append(float(all(table[a].argmax() == b for a, b in zip(before, answer_tokens, strict=True))))
     n = len(nats)
     assert n >= 3
-    found_rows = evaluations(mill, run)
+    found_rows = evaluations(pipeline, run)
     perplexity = found_rows["last-word cloze", "perplexity"]
     mean = sum(nats) / n
     error = math.sqrt(sum((x - mean) ** 2 for x in nats) / (n - 1) / n)
@@ -261,10 +265,10 @@ def test_a_word_of_two_tokens_is_right_where_both_are() -> None:
     assert (perplexity.value, perplexity.stderr) == (pytest.approx(math.exp(3)), 0.0)
 
 
-def test_samples_follow_the_chain_greedily(scored: tuple[Mill, str, Any]) -> None:
-    mill, run, table = scored
-    codec = Codec.load(mill.store, mill.stages("tokenizer")[0].ref)
-    samples = rows(mill.store, "FROM samples")
+def test_samples_follow_the_chain_greedily(scored: tuple[Pipeline, str, Any]) -> None:
+    pipeline, run, table = scored
+    codec = Codec.load(pipeline.store, pipeline.plan["tokenizer"][0].ref)
+    samples = rows(pipeline.store, "FROM samples")
     assert [(row["run"], row["step"], row["prompt"]) for row in samples] == [(run, 3, "The river"), (run, 3, "A")]
     for row in samples:
         token, written = codec.encode(row["prompt"])[-1], []
@@ -302,15 +306,15 @@ def test_a_perplexity_that_has_no_float_is_infinite_and_said_so(
     draw = Random(1)
     # DNA: a document is one word, of some thousand tokens.
     texts = ["".join(draw.choices("ACGT", k=3000)) for _ in range(8)]
-    mill = mill_over(tmp_path, {"dna": texts}, sections=SETTINGS)
-    publish(mill, chain(mill.recipe.tokenizer.vocabulary, seed=1, scale=2.0), tmp_path)
-    mill.make("evaluate")
-    infinite = [row for row in rows(mill.store, "FROM evaluations") if row["value"] == math.inf]
+    pipeline = pipeline_over(tmp_path, {"dna": texts}, sections=SETTINGS)
+    publish(pipeline, chain(pipeline.recipe.tokenizer.vocabulary, seed=1, scale=2.0), tmp_path)
+    pipeline.make("evaluate")
+    infinite = [row for row in rows(pipeline.store, "FROM evaluations") if row["value"] == math.inf]
     assert {row["metric"] for row in infinite} == {"perplexity a word"}
     assert all(math.isnan(row["stderr"]) for row in infinite)
     from flows.reporting import publish_report
 
-    page = Path(publish_report(mill)).read_text()
+    page = Path(publish_report(pipeline)).read_text()
     assert '<td class="n">∞</td>' in page
     assert "may have no floating-point number, and is ∞" in page
     with pytest.raises(SystemExit):
@@ -321,25 +325,27 @@ def test_a_perplexity_that_has_no_float_is_infinite_and_said_so(
                 "--format",
                 "json",
                 "--set",
-                f"store={mill.store.url}",
+                f"store={pipeline.store.url}",
             ]
         )
     assert json.loads(capsys.readouterr().out) == [{"v": None, "w": None, "l": [1.5, None]}]
 
 
-def test_scores_do_not_depend_on_what_the_machine_multiplies(scored: tuple[Mill, str, Any]) -> None:
+def test_scores_do_not_depend_on_what_the_machine_multiplies(scored: tuple[Pipeline, str, Any]) -> None:
     """The arithmetic is a setting, part of the key: fp32 unless bf16 is asked for, whatever the processor has."""
-    mill, run, _ = scored
-    (now,) = mill.stages("evaluate")
-    recipe = mill.recipe.model_copy(update={"evaluate": mill.recipe.evaluate.model_copy(update={"precision": "bf16"})})
-    other = Mill(recipe)
-    (then,) = other.stages("evaluate")
-    assert now.settings.model_dump()["precision"] == "fp32"
+    pipeline, run, _ = scored
+    (now,) = pipeline.plan["evaluate"]
+    recipe = pipeline.recipe.model_copy(
+        update={"evaluate": pipeline.recipe.evaluate.model_copy(update={"precision": "bf16"})}
+    )
+    other = Pipeline(recipe)
+    (then,) = other.plan["evaluate"]
+    assert now.stage.settings.model_dump()["precision"] == "fp32"
     assert now.ref != then.ref
-    full = {key: row["value"] for key, row in evaluations(mill, run).items()}
+    full = {key: row["value"] for key, row in evaluations(pipeline, run).items()}
     other.make("evaluate")
-    rounded = {key: row["value"] for key, row in evaluations(mill, run).items()}
-    Mill(mill.recipe).make("evaluate")  # what other tests look at
+    rounded = {key: row["value"] for key, row in evaluations(pipeline, run).items()}
+    Pipeline(pipeline.recipe).make("evaluate")  # what other tests look at
     assert full.keys() == rounded.keys()
     differences = [abs(rounded[key] / full[key] - 1) for key in full if key[1] == "bits a byte"]
     # bfloat16 has 8 bits: a logit of some units is off by some hundredths, a mean over hundreds of tokens by less.

@@ -11,7 +11,7 @@ import pytest
 from tasks.signals.lines import without_lines
 from tasks.signals.stage import Annotate, AnnotateSettings
 from tasks.stage import Input
-from tests.known import mill_over
+from tests.known import pipeline_over
 from tests.test_signals import measure
 from warehouse.artifact import Ref
 
@@ -67,12 +67,12 @@ def test_the_language_score_is_that_of_the_likeliest_language() -> None:
 
 
 def test_signals_are_measured_anew_where_the_classifier_is_another_one(tmp_path: Path) -> None:
-    mill = mill_over(tmp_path, {"a": ["one text of some words", "another text of words"]}, until="extract")
-    (extract,) = mill.stages("extract")
+    pipeline = pipeline_over(tmp_path, {"a": ["one text of some words", "another text of words"]}, until="extract")
+    (extract,) = pipeline.plan["extract"]
     documents = Input.of(extract.ref)
 
     def names(**quality: Input) -> list[str | None]:
-        stage = Annotate(mill.store, AnnotateSettings(), {"documents": documents, **quality}, "a")
+        stage = Annotate(pipeline.store, AnnotateSettings(), {"documents": documents, **quality}, "a")
         return [stage._part_name(part) for part in stage.plan()]
 
     first, second = (Input.of(Ref(stage="quality", key=key)) for key in ("1" * 32, "2" * 32))

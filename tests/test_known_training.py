@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from flows.mill import Mill
+from flows.making import Pipeline
 from flows.query import connect, rows
 from models.training.loop import Batch, Training
 from models.training.order import BLOCK_SLOTS
@@ -23,7 +23,7 @@ from tasks.pretrain.job import Job
 from tasks.pretrain.order import DataOrder
 from tasks.pretrain.process import plan_of
 from tasks.pretrain.settings import PretrainSettings
-from tests.known import mill_over
+from tests.known import pipeline_over
 from tests.test_known_scores import prose
 from tests.test_training import Seen
 from warehouse.artifact import Ref, read_tables
@@ -59,60 +59,62 @@ precision = "fp32"
 
 
 @pytest.fixture(scope="module")
-def mill(tmp_path_factory: pytest.TempPathFactory) -> Mill:
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """Two sources in several shards each, three to one, trained for twelve steps of four windows of eight tokens."""
     draw = Random(8)
     sources = {name: [prose(draw, draw.randint(1, 4)) for _ in range(20)] for name in ("plays", "pages")}
     tables = {"plays": "weight = 3.0", "pages": "weight = 1.0"}
-    return mill_over(tmp_path_factory.mktemp("training"), sources, sections=SETTINGS, tables=tables, until="pretrain")
+    return pipeline_over(
+        tmp_path_factory.mktemp("training"), sources, sections=SETTINGS, tables=tables, until="pretrain"
+    )
 
 
-def stream(mill: Mill, source: str, split: str) -> list[int]:
+def stream(pipeline: Pipeline, source: str, split: str) -> list[int]:
     """A source's tokens, read from the arrays by hand."""
-    (pack,) = mill.stages("pack")
-    parts = sorted(part for part in pack.plan() if part.startswith(source))
-    folder = Path(mill.store.url) / pack.ref.folder / split
+    (pack,) = pipeline.plan["pack"]
+    parts = sorted(part for part in pack.stage.plan() if part.startswith(source))
+    folder = Path(pipeline.store.url) / pack.ref.folder / split
     return [int(token) for part in parts for token in np.fromfile(folder / f"{part}.bin", "<u2")]
 
 
-def data_of(mill: Mill, **changes: Any) -> TrainingData:
-    settings = PretrainSettings.model_validate(mill.recipe.pretrain_settings().model_dump() | changes)
-    return TrainingData(mill.store, mill.stages("pack")[0].ref, settings)
+def data_of(pipeline: Pipeline, **changes: Any) -> TrainingData:
+    settings = PretrainSettings.model_validate(pipeline.recipe.pretrain_settings().model_dump() | changes)
+    return TrainingData(pipeline.store, pipeline.plan["pack"][0].ref, settings)
 
 
-def test_the_target_of_each_position_is_the_token_behind_it(mill: Mill) -> None:
-    data = data_of(mill)
+def test_the_target_of_each_position_is_the_token_behind_it(pipeline: Pipeline) -> None:
+    data = data_of(pipeline)
     for step in (1, 5, 12):
         ids, targets = data.batch_at(step)
         assert ids.shape == targets.shape == (4, 8)
         for row, window in enumerate(data.order.batch_at(step)):
-            tokens = stream(mill, window.source, "train")
+            tokens = stream(pipeline, window.source, "train")
             assert ids[row].tolist() == tokens[window.start : window.start + 8]
             assert targets[row].tolist() == tokens[window.start + 1 : window.start + 9]
 
 
-def test_held_out_windows_are_spread_over_each_source_by_its_weight(mill: Mill) -> None:
-    batches = data_of(mill).held_out()
+def test_held_out_windows_are_spread_over_each_source_by_its_weight(pipeline: Pipeline) -> None:
+    batches = data_of(pipeline).held_out()
     assert [len(batch[0]) for batch in batches] == [3, 3]  # micro-batches
     found = torch.cat([torch.cat([batch[0], batch[1][:, -1:]], 1) for batch in batches]).tolist()
     expected = []
     for source, count in (("pages", 2), ("plays", 4)):  # round(6 / 4) and round(6 * 3 / 4), ties to even
-        tokens = stream(mill, source, "validation")
+        tokens = stream(pipeline, source, "validation")
         available = (len(tokens) - 1) // 8
         expected += [tokens[i * available // count * 8 :][:9] for i in range(count)]
     assert found == expected
 
 
-def test_sources_are_drawn_by_their_weights(mill: Mill) -> None:
-    order = DataOrder(mill.store, mill.stages("pack")[0].ref, mill.recipe.pretrain_settings()).order
+def test_sources_are_drawn_by_their_weights(pipeline: Pipeline) -> None:
+    order = DataOrder(pipeline.store, pipeline.plan["pack"][0].ref, pipeline.recipe.pretrain_settings()).order
     assert Counter(order.window(slot).source for slot in range(BLOCK_SLOTS)) == {"plays": 768, "pages": 256}
-    other = data_of(mill, mixture={"plays": 0.0, "pages": 2.0}).order
+    other = data_of(pipeline, mixture={"plays": 0.0, "pages": 2.0}).order
     assert {other.window(slot).source for slot in range(BLOCK_SLOTS)} == {"pages"}
-    assert data_of(mill, seed=10).order.batch_at(1) != order.batch_at(1)
+    assert data_of(pipeline, seed=10).order.batch_at(1) != order.batch_at(1)
 
 
-def test_metrics_tell_the_schedule_of_the_recipe_and_the_run_its_tokens(mill: Mill) -> None:
-    found = rows(mill.store, "SELECT step, name, value FROM metrics ORDER BY step")
+def test_metrics_tell_the_schedule_of_the_recipe_and_the_run_its_tokens(pipeline: Pipeline) -> None:
+    found = rows(pipeline.store, "SELECT step, name, value FROM metrics ORDER BY step")
     rates = {row["step"]: row["value"] for row in found if row["name"] == "learning_rate"}
     expected = {}
     for step in range(1, 13):
@@ -123,7 +125,7 @@ def test_metrics_tell_the_schedule_of_the_recipe_and_the_run_its_tokens(mill: Mi
     assert rates == pytest.approx(expected)
     assert [row["step"] for row in found if row["name"] == "validation_loss"] == [4, 8, 12]
     ((seen, steps),) = mill_query(
-        mill,
+        pipeline,
         "SELECT (statistics->>'tokens_seen')::INT, (statistics->>'steps')::INT FROM artifacts WHERE stage = 'pretrain'",
     )
     assert (seen, steps) == (12 * 4 * 8, 12)
@@ -131,60 +133,62 @@ def test_metrics_tell_the_schedule_of_the_recipe_and_the_run_its_tokens(mill: Mi
     assert first == pytest.approx(math.log(270), abs=0.1)  # weights of 0.02: every token is as likely
 
 
-def mill_query(mill: Mill, query: str) -> list[tuple[Any, ...]]:
-    with connect(mill.store) as connection:
+def mill_query(pipeline: Pipeline, query: str) -> list[tuple[Any, ...]]:
+    with connect(pipeline.store) as connection:
         return connection.sql(query).fetchall()
 
 
-def test_mixture_tells_epochs_by_hand(mill: Mill) -> None:
-    found = {row["source"]: row for row in rows(mill.store, "FROM mixture")}
+def test_mixture_tells_epochs_by_hand(pipeline: Pipeline) -> None:
+    found = {row["source"]: row for row in rows(pipeline.store, "FROM mixture")}
     for source, weight in (("plays", 0.75), ("pages", 0.25)):
-        tokens = len(stream(mill, source, "train"))
+        tokens = len(stream(pipeline, source, "train"))
         assert found[source]["weight"] == weight
         assert found[source]["tokens"] == tokens
         assert found[source]["epochs"] == pytest.approx(12 * 4 * 8 * weight / tokens)
-        spans = rows(mill.store, f"SELECT count(*) AS n FROM token_spans WHERE split = 'train' AND source = '{source}'")
+        spans = rows(
+            pipeline.store, f"SELECT count(*) AS n FROM token_spans WHERE split = 'train' AND source = '{source}'"
+        )
         assert found[source]["documents"] == spans[0]["n"]
 
 
-def owners(mill: Mill, source: str, start: int, length: int) -> list[tuple[str, int]]:
+def owners(pipeline: Pipeline, source: str, start: int, length: int) -> list[tuple[str, int]]:
     """(document, tokens) of a stretch of a source's stream, token by token."""
-    (pack,) = mill.stages("pack")
-    spans = read_tables(mill.store, pack.ref, "token_spans").to_pylist()
+    (pack,) = pipeline.plan["pack"]
+    spans = read_tables(pipeline.store, pack.ref, "token_spans").to_pylist()
     mine = [span for span in spans if span["source"] == source and span["split"] == "train"]
     mine.sort(key=lambda span: (span["shard"], span["start"]))
     token_of = [span["doc_id"] for span in mine for _ in range(span["length"])]
     return list(Counter(token_of[start : start + length]).items())
 
 
-def test_documents_at_a_step_are_those_whose_tokens_it_read_and_no_neighbour(mill: Mill) -> None:
-    order = data_of(mill).order
+def test_documents_at_a_step_are_those_whose_tokens_it_read_and_no_neighbour(pipeline: Pipeline) -> None:
+    order = data_of(pipeline).order
     for step in (1, 6, 12):
-        found = rows(mill.store, f"FROM documents_at_step('latest', {step})")
+        found = rows(pipeline.store, f"FROM documents_at_step('latest', {step})")
         expected = [
             (window.slot, window.source, *owner)
             for window in order.batch_at(step)
-            for owner in owners(mill, window.source, window.start, 9)
+            for owner in owners(pipeline, window.source, window.start, 9)
         ]
         assert sorted((row["slot"], row["source"], row["doc_id"], row["tokens"]) for row in found) == sorted(expected)
-        urls = {row["doc_id"]: (row["url"], row["title"]) for row in rows(mill.store, "FROM documents")}
+        urls = {row["doc_id"]: (row["url"], row["title"]) for row in rows(pipeline.store, "FROM documents")}
         assert all((row["url"], row["title"]) == urls[row["doc_id"]] for row in found)
 
 
-def test_steps_of_a_url_are_all_steps_that_read_it(mill: Mill) -> None:
-    order = data_of(mill).order
+def test_steps_of_a_url_are_all_steps_that_read_it(pipeline: Pipeline) -> None:
+    order = data_of(pipeline).order
     read: dict[str, set[int]] = {}
     for step in range(1, 13):
         for window in order.batch_at(step):
-            for doc_id, _ in owners(mill, window.source, window.start, 9):
+            for doc_id, _ in owners(pipeline, window.source, window.start, 9):
                 read.setdefault(doc_id, set()).add(step)
-    (run,) = mill.stages("pretrain")
+    (run,) = pipeline.plan["pretrain"]
     shards = mill_query(
-        mill, "SELECT source, count(DISTINCT shard) FROM token_spans WHERE split = 'train' GROUP BY ALL"
+        pipeline, "SELECT source, count(DISTINCT shard) FROM token_spans WHERE split = 'train' GROUP BY ALL"
     )
     assert all(count > 1 for _, count in shards)  # a place in a shard is not one in its source's stream
-    for doc_id, url in mill_query(mill, "SELECT doc_id, url FROM documents"):
-        found = rows(mill.store, f"FROM steps_of('{url}')")
+    for doc_id, url in mill_query(pipeline, "SELECT doc_id, url FROM documents"):
+        found = rows(pipeline.store, f"FROM steps_of('{url}')")
         assert {row["step"] for row in found} == read.get(doc_id, set())
         assert {(row["run"], row["doc_id"]) for row in found} <= {(run.ref.key, doc_id)}
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from flows.mill import STAGES
+from flows.graph import STAGES
 from flows.query import rows
 from tests.conftest import PROJECT, Run, locked
 from tests.test_training import descendants, ended

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from flows.health import _is_alive
-from flows.mill import Mill
+from flows.making import Pipeline
 from flows.progress import duration_text, size_text
 from flows.query import rows
 from flows.recipe import load_recipe
 from tasks.process import descendants, events, usage
 from tests.conftest import Run
-from tests.known import mill_over
+from tests.known import pipeline_over
 from tests.test_politeness import Told, page, told
 from warehouse import log
 from warehouse.artifact import Counts, PartWriter, Ref
@@ -127,12 +127,12 @@ def test_status_tells_time_of_the_parts_and_counts(finished: Run) -> None:
 
 
 def test_an_artifact_with_a_file_cut_short_is_not_taken_for_made(copied: Run) -> None:
-    mill = Mill(load_recipe("demo-tiny", copied.overrides))
-    assert mill.is_made("annotate")
+    pipeline = Pipeline(load_recipe("demo-tiny", copied.overrides))
+    assert pipeline.is_made("annotate")
     victim = next((copied.store / "artifacts" / "annotate").rglob("signals/*.parquet"))
     victim.write_bytes(victim.read_bytes()[:-1])
-    assert not Mill(mill.recipe).is_made("annotate")
-    assert mill.is_made("sign")
+    assert not Pipeline(pipeline.recipe).is_made("annotate")
+    assert pipeline.is_made("sign")
 
 
 def test_a_run_that_goes_on_keeps_the_stages_that_it_noted(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_pages_are_the_history_of_all_crawls_that_one_continues(told: type[Told]
     )
     for n in (1, 2, 3):
         site.answers["/"] = page(text=f"the front page, {n}")
-        Mill(load_recipe(str(recipe)), fresh_crawl=True).make("crawl")
+        Pipeline(load_recipe(str(recipe)), fresh_crawl=True).make("crawl")
     found = rows(Store(str(tmp_path / "store")), "SELECT crawl, digest FROM pages ORDER BY crawl")
     assert [row["crawl"] for row in found] == ["site-0001", "site-0002", "site-0003"]
     assert len({row["digest"] for row in found}) == 3
@@ -218,14 +218,14 @@ def test_pages_are_the_history_of_all_crawls_that_one_continues(told: type[Told]
 
 def test_counts_of_an_artifact_are_those_of_all_of_its_parts(tmp_path: Path) -> None:
     texts = [f"text {n} " + "word " * 30 for n in range(40)]
-    mill = mill_over(
+    pipeline = pipeline_over(
         tmp_path,
         {"s": texts},
         sections="\n[extract]\npart_bytes = 1000\n[pack]\nvalidation_share = 0.2\n[tokenizer]\nvocabulary = 270",
         until="pack",
     )
     for stage in ("extract", "annotate", "select", "pack"):
-        parts = rows(mill.store, f"SELECT count(DISTINCT part) AS n FROM parts WHERE stage = '{stage}'")[0]["n"]
+        parts = rows(pipeline.store, f"SELECT count(DISTINCT part) AS n FROM parts WHERE stage = '{stage}'")[0]["n"]
         assert parts > 3
-        (row,) = rows(mill.store, f"SELECT documents_in, kept FROM artifacts WHERE stage = '{stage}'")
+        (row,) = rows(pipeline.store, f"SELECT documents_in, kept FROM artifacts WHERE stage = '{stage}'")
         assert row == {"documents_in": 40, "kept": 40}

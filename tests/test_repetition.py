@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.mill import STAGES, Mill
+from flows.graph import STAGES
+from flows.making import Pipeline
 from flows.query import rows
 from flows.recipe import load_recipe
 from tasks.measured import read_signals
@@ -85,7 +86,7 @@ def passage(draw: Random, words: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def mill(tmp_path_factory: pytest.TempPathFactory) -> Mill:
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """Pages of one site: a line and a paragraph of boilerplate on each, a long quotation on two of them."""
     folder, draw = tmp_path_factory.mktemp("repetition"), Random(1)
     quotation = passage(draw, 60)
@@ -103,19 +104,19 @@ def mill(tmp_path_factory: pytest.TempPathFactory) -> Mill:
         '[policies.p]\ndrop_lines = ["recurring_line", "recurring_paragraph", "repeated_span"]\n'
         'rules = [{ signal = "repeated_span_char_share", max = 0.9 }]\n'
     )
-    made = Mill(load_recipe(str(recipe)))
+    made = Pipeline(load_recipe(str(recipe)))
     for name in STAGES[1 : STAGES.index("select") + 1]:
         made.make(name)
     return made
 
 
-def test_recurring_text_is_measured(mill: Mill) -> None:
-    found = rows(mill.store, "SELECT url, * FROM signals JOIN documents USING (doc_id) ORDER BY url")
+def test_recurring_text_is_measured(pipeline: Pipeline) -> None:
+    found = rows(pipeline.store, "SELECT url, * FROM signals JOIN documents USING (doc_id) ORDER BY url")
     for row in found:
         boiler = len("Skip to content") + len("All rights reserved.") + len("None is given.")
         assert row["recurring_line_char_share"] == pytest.approx(boiler / row["n_chars"])
     assert sum(row["repeated_span_char_share"] > 0 for row in found) == 1  # the other is where it stands first
-    kinds = rows(mill.store, "SELECT kind, count(*) AS n FROM recurring_text GROUP BY kind ORDER BY kind")
+    kinds = rows(pipeline.store, "SELECT kind, count(*) AS n FROM recurring_text GROUP BY kind ORDER BY kind")
     assert kinds == [
         {"kind": "recurring_line", "n": 36},
         {"kind": "recurring_paragraph", "n": 12},
@@ -123,22 +124,22 @@ def test_recurring_text_is_measured(mill: Mill) -> None:
     ]
 
 
-def test_a_policy_takes_recurring_text_out_and_leaves_it_where_it_stands_first(mill: Mill) -> None:
-    quotation = (Path(mill.recipe.store).parent / "quotation").read_text()
-    corpus = [row["text"] for row in rows(mill.store, "FROM corpus")]
+def test_a_policy_takes_recurring_text_out_and_leaves_it_where_it_stands_first(pipeline: Pipeline) -> None:
+    quotation = (Path(pipeline.recipe.store).parent / "quotation").read_text()
+    corpus = [row["text"] for row in rows(pipeline.store, "FROM corpus")]
     assert len(corpus) == 12
     assert sum(quotation in text for text in corpus) == 1
     for text in corpus:
         assert "Skip to content" not in text
         assert "rights reserved" not in text
         assert not text.startswith("\n")
-    before = {row["id"]: row for row in rows(mill.store, "SELECT doc_id AS id, text FROM documents")}
+    before = {row["id"]: row for row in rows(pipeline.store, "SELECT doc_id AS id, text FROM documents")}
     assert all(len(text.split()) >= 100 for text in corpus)
     assert len(before) == 12
 
 
-def test_paragraphs_recur_by_their_own_count(mill: Mill) -> None:
-    assert rows(mill.store, "SELECT DISTINCT recurring_paragraph_char_share > 0 AS some FROM signals") == [
+def test_paragraphs_recur_by_their_own_count(pipeline: Pipeline) -> None:
+    assert rows(pipeline.store, "SELECT DISTINCT recurring_paragraph_char_share > 0 AS some FROM signals") == [
         {"some": True}
     ]
 
@@ -155,7 +156,7 @@ def test_a_document_in_several_archives_recurs_no_more_than_once(tmp_path: Path)
         f'name = "r"\nstore = "{tmp_path}/store"\n[extract]\npart_bytes = 900\n[sources.a]\npolicy = "p"\n[sources.a.jsonl]\n'
         f'files = ["{tmp_path}/*.jsonl"]\n[policies.p]\ndrop_lines = ["recurring_line", "recurring_paragraph", "repeated_span"]\n'
     )
-    made = Mill(load_recipe(str(recipe)))
+    made = Pipeline(load_recipe(str(recipe)))
     for name in STAGES[1 : STAGES.index("select") + 1]:
         made.make(name)
     assert rows(made.store, "SELECT count(*) AS n FROM recurring_text") == [{"n": 0}]
@@ -171,18 +172,18 @@ def test_a_document_is_taken_from_the_source_whose_policy_lets_it_pass(tmp_path:
     recipe.write_text(
         f'name = "r"\nstore = "{tmp_path}/store"\n{source.replace("NAME", "a")}{source.replace("NAME", "b")}{rules}'
     )
-    made = Mill(load_recipe(str(recipe)))
+    made = Pipeline(load_recipe(str(recipe)))
     for name in STAGES[1 : STAGES.index("select") + 1]:
         made.make(name)
     assert rows(made.store, "SELECT source FROM corpus") == [{"source": "b"}]
 
 
-def test_each_signal_of_repetition_is_read_as_itself(mill: Mill) -> None:
-    (elect,) = mill.stages("elect")
+def test_each_signal_of_repetition_is_read_as_itself(pipeline: Pipeline) -> None:
+    elect = pipeline.plan["elect"][0].stage
     names = ["recurring_line_char_share", "recurring_paragraph_char_share", "repeated_span_char_share"]
-    source = next(iter(mill.recipe.sources))
-    read = read_signals(mill.store, elect.inputs, source, ["gopher_word_count", *names]).to_pylist()
-    shown = {row["doc_id"]: row for row in rows(mill.store, "FROM signals")}
+    source = next(iter(pipeline.recipe.sources))
+    read = read_signals(pipeline.store, elect.inputs, source, ["gopher_word_count", *names]).to_pylist()
+    shown = {row["doc_id"]: row for row in rows(pipeline.store, "FROM signals")}
     assert read
     assert all(row[name] == shown[row["doc_id"]][name] for row in read for name in ("gopher_word_count", *names))
     assert len({tuple(row[name] for row in read) for name in names}) == 3

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from flows.mill import STAGES, Mill
+from flows.graph import STAGES
+from flows.making import Pipeline
 from flows.query import rows
 from flows.recipe import load_recipe
 from flows.reporting import publish_card
@@ -48,7 +49,7 @@ def prose(draw: Random, sentences: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def mill(tmp_path_factory: pytest.TempPathFactory) -> Mill:
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """Two sources of texts with what policies judge: short ones, noise, duplicates, personal data."""
     folder, draw = tmp_path_factory.mktemp("selection"), Random(1)
     books = [prose(draw, 12) for _ in range(40)]
@@ -88,14 +89,14 @@ def mill(tmp_path_factory: pytest.TempPathFactory) -> Mill:
         [pack]
         validation_share = 0.05
     """)
-    made = Mill(load_recipe(str(recipe)))
+    made = Pipeline(load_recipe(str(recipe)))
     for stage in STAGES[STAGES.index("extract") : STAGES.index("pack") + 1]:
         made.make(stage)
     return made
 
 
-def test_decisions_name_the_first_rule_and_every_rule_that_would_have(mill: Mill) -> None:
-    found = rows(mill.store, "SELECT * FROM decisions JOIN signals USING (doc_id) WHERE stage = 'select'")
+def test_decisions_name_the_first_rule_and_every_rule_that_would_have(pipeline: Pipeline) -> None:
+    found = rows(pipeline.store, "SELECT * FROM decisions JOIN signals USING (doc_id) WHERE stage = 'select'")
     assert any(len(row["rules"]) > 1 for row in found)
     for row in found:
         broken = [
@@ -108,97 +109,97 @@ def test_decisions_name_the_first_rule_and_every_rule_that_would_have(mill: Mill
         assert (row["verdict"] == "removed") == bool(row["rules"])
 
 
-def test_documents_are_counted_at_the_first_rule_that_they_break(mill: Mill) -> None:
+def test_documents_are_counted_at_the_first_rule_that_they_break(pipeline: Pipeline) -> None:
     decided = rows(
-        mill.store, "SELECT source, rule, rules FROM decisions WHERE stage = 'select' AND verdict = 'removed'"
+        pipeline.store, "SELECT source, rule, rules FROM decisions WHERE stage = 'select' AND verdict = 'removed'"
     )
     first = Counter(row["rule"] for row in decided)
     of_crawl = Counter(row["rule"] for row in decided if row["source"] == "crawl")
     assert sum(len(row["rules"]) for row in decided) > len(decided)  # some break several
     funnel = rows(
-        mill.store,
+        pipeline.store,
         "SELECT rule, sum(documents_in - documents_out)::INT AS n FROM funnel WHERE stage = 'select' AND documents_in > documents_out GROUP BY rule",
     )
     assert {row["rule"]: row["n"] for row in funnel} == first
-    (elect,) = mill.stages("elect")
+    elect = pipeline.plan["elect"][0].stage
     now = elect.settings
     assert isinstance(now, SelectSettings)
-    (crawl,) = [one for one in compare(mill.store, elect.inputs, now, now) if one.source == "crawl"]
+    (crawl,) = [one for one in compare(pipeline.store, elect.inputs, now, now) if one.source == "crawl"]
     told = {rule: count for rule, count in crawl.now.by_rule().items() if count}
     assert {rule: count for rule, count in told.items() if "duplicate" not in rule} == {
         rule: count for rule, count in of_crawl.items() if "duplicate" not in rule
     }
 
 
-def test_the_corpus_is_without_personal_data_and_without_the_lines_that_go(mill: Mill) -> None:
-    texts = {row["url"]: row["text"] for row in rows(mill.store, "FROM corpus")}
+def test_the_corpus_is_without_personal_data_and_without_the_lines_that_go(pipeline: Pipeline) -> None:
+    texts = {row["url"]: row["text"] for row in rows(pipeline.store, "FROM corpus")}
     assert texts["http://crawl.example/0"].endswith("Write to <EMAIL> from <IP>.")
     assert not any("javascript" in text for text in texts.values())
-    (counted,) = rows(mill.store, "SELECT sum(pii_email_count) AS email, sum(pii_ip_count) AS ip FROM signals")
+    (counted,) = rows(pipeline.store, "SELECT sum(pii_email_count) AS email, sum(pii_ip_count) AS ip FROM signals")
     assert counted == {"email": 1, "ip": 1}
 
 
-def test_what_if_keeps_exactly_what_the_selection_would(mill: Mill) -> None:
-    (elect,) = mill.stages("elect")
+def test_what_if_keeps_exactly_what_the_selection_would(pipeline: Pipeline) -> None:
+    elect = pipeline.plan["elect"][0].stage
     now = elect.settings
     assert isinstance(now, SelectSettings)
     for name, changes in (("strict", ["gopher_word_count.min=90"]), ("gopher", []), ("fineweb", []), ("gpt3", [])):
-        policy = policy_named(mill, name, changes)
+        policy = policy_named(pipeline, name, changes)
         then = now.model_copy(update={"policies": {**now.policies, "crawl": policy}})
         foreseen = Counter(
             (one.source, doc_id)
-            for one in compare(mill.store, elect.inputs, now, then)
+            for one in compare(pipeline.store, elect.inputs, now, then)
             for doc_id, kept in zip(one.doc_ids.to_pylist(), one.then.kept.tolist(), strict=True)
             if kept
         )
-        recipe = mill.recipe.model_copy(
+        recipe = pipeline.recipe.model_copy(
             update={
                 "policies": {"tried": policy},
                 "sources": {
-                    **mill.recipe.sources,
-                    "crawl": mill.recipe.sources["crawl"].model_copy(update={"policy": "tried"}),
+                    **pipeline.recipe.sources,
+                    "crawl": pipeline.recipe.sources["crawl"].model_copy(update={"policy": "tried"}),
                 },
             }
         )
-        tried = Mill(recipe)
+        tried = Pipeline(recipe)
         tried.make("elect")
         tried.make("select")
-        made = Counter((row["source"], row["id"]) for row in rows(mill.store, "SELECT source, id FROM corpus"))
+        made = Counter((row["source"], row["id"]) for row in rows(pipeline.store, "SELECT source, id FROM corpus"))
         assert made == foreseen, name
-        Mill(mill.recipe).make("elect")
-        Mill(mill.recipe).make("select")
+        Pipeline(pipeline.recipe).make("elect")
+        Pipeline(pipeline.recipe).make("select")
 
 
-def test_what_if_says_in_one_sentence_what_it_cannot_try(mill: Mill) -> None:
+def test_what_if_says_in_one_sentence_what_it_cannot_try(pipeline: Pipeline) -> None:
     with pytest.raises(SettingError, match="the nearest is gopher_word_count"):
-        policy_named(mill, "strict", ["gopher_words_count.min=1"])
+        policy_named(pipeline, "strict", ["gopher_words_count.min=1"])
     with pytest.raises(SettingError, match="the nearest is min"):
-        policy_named(mill, "strict", ["gopher_word_count.mini=1"])
+        policy_named(pipeline, "strict", ["gopher_word_count.mini=1"])
     with pytest.raises(SettingError, match="cannot be"):
-        policy_named(mill, "strict", ["gopher_word_count.min=many"])
+        policy_named(pipeline, "strict", ["gopher_word_count.min=many"])
 
 
-def test_a_large_cluster_is_trained_on_more_often_and_counted_once(mill: Mill) -> None:
+def test_a_large_cluster_is_trained_on_more_often_and_counted_once(pipeline: Pipeline) -> None:
     clusters = Counter(
-        row["cluster_size"] for row in rows(mill.store, "SELECT DISTINCT cluster_id, cluster_size FROM duplicates")
+        row["cluster_size"] for row in rows(pipeline.store, "SELECT DISTINCT cluster_id, cluster_size FROM duplicates")
     )
-    repeats = {row["id"]: row["repeats"] for row in rows(mill.store, "SELECT id, repeats FROM corpus")}
+    repeats = {row["id"]: row["repeats"] for row in rows(pipeline.store, "SELECT id, repeats FROM corpus")}
     assert sorted(times for times in repeats.values() if times > 1) == sorted(
         3 if size >= 4 else 2 for size in clusters.elements()
     )
-    spans = rows(mill.store, "SELECT doc_id, count(*) AS n, min(split) AS split FROM token_spans GROUP BY doc_id")
+    spans = rows(pipeline.store, "SELECT doc_id, count(*) AS n, min(split) AS split FROM token_spans GROUP BY doc_id")
     assert {row["doc_id"]: row["n"] for row in spans} == {
         row["doc_id"]: repeats[row["doc_id"]] if row["split"] == "train" else 1 for row in spans
     }
-    assert len(rows(mill.store, "FROM corpus")) == len(repeats)
+    assert len(rows(pipeline.store, "FROM corpus")) == len(repeats)
 
 
-def test_the_classifier_is_measured_on_documents_that_it_did_not_see(mill: Mill) -> None:
-    (row,) = rows(mill.store, "FROM classifiers")
+def test_the_classifier_is_measured_on_documents_that_it_did_not_see(pipeline: Pipeline) -> None:
+    (row,) = rows(pipeline.store, "FROM classifiers")
     assert (row["positives"], row["negatives"]) == (40, 68)
     assert row["held_out"] == 4 + 7
     assert 0 <= row["auc"] <= 1
-    scores = rows(mill.store, "SELECT min(quality_score) AS low, max(quality_score) AS high FROM signals")
+    scores = rows(pipeline.store, "SELECT min(quality_score) AS low, max(quality_score) AS high FROM signals")
     assert 0 <= scores[0]["low"] < scores[0]["high"] <= 1
 
 
@@ -213,29 +214,29 @@ def test_the_auc_is_no_better_than_chance_where_there_is_nothing_to_learn(tmp_pa
         f'name = "chance"\nstore = "{tmp_path}/store"\n[quality]\npositive = ["books"]\nnegative = ["crawl"]\n'
         + "\n".join(sources)
     )
-    mill = Mill(load_recipe(str(tmp_path / "recipe.toml")))
-    mill.make("extract")
-    (made,) = mill.make("quality")
+    pipeline = Pipeline(load_recipe(str(tmp_path / "recipe.toml")))
+    pipeline.make("extract")
+    (made,) = pipeline.make("quality")
     assert 0.3 < made.statistic("auc") < 0.7
 
 
-def test_the_card_has_what_hugging_face_reads_and_what_readers_ask(mill: Mill) -> None:
-    card = (Path(publish_card(mill))).read_text()
+def test_the_card_has_what_hugging_face_reads_and_what_readers_ask(pipeline: Pipeline) -> None:
+    card = (Path(publish_card(pipeline))).read_text()
     head = re.match(r"---\n(.*?)\n---\n", card, re.DOTALL)
     assert head is not None
     for line in ("pretty_name: selection", "- en", "license: cc0-1.0", "- n<1K", "- text-generation"):
         assert line in head.group(1).splitlines()
-    for rule in mill.recipe.policies["strict"].rules:
+    for rule in pipeline.recipe.policies["strict"].rules:
         assert f"| {rule.signal} |" in card
     assert "AUC" in card
     assert "| repeats | int32 |" in card
     assert not re.search(r"\|\n\n\|", card), "a table is torn"
 
 
-def test_the_cards_quantiles_are_those_of_the_corpus_not_of_all_that_was_read(mill: Mill) -> None:
-    card = Path(publish_card(mill)).read_text()
-    words = rows(mill.store, "SELECT gopher_word_count AS n FROM signals WHERE doc_id IN (SELECT id FROM corpus)")
-    everything = rows(mill.store, "SELECT gopher_word_count AS n FROM signals")
+def test_the_cards_quantiles_are_those_of_the_corpus_not_of_all_that_was_read(pipeline: Pipeline) -> None:
+    card = Path(publish_card(pipeline)).read_text()
+    words = rows(pipeline.store, "SELECT gopher_word_count AS n FROM signals WHERE doc_id IN (SELECT id FROM corpus)")
+    everything = rows(pipeline.store, "SELECT gopher_word_count AS n FROM signals")
     expected, other = (
         [f"{value:.4g}" for value in np.quantile([row["n"] for row in each], [0.05, 0.25, 0.5, 0.75, 0.95])]
         for each in (words, everything)
@@ -244,10 +245,10 @@ def test_the_cards_quantiles_are_those_of_the_corpus_not_of_all_that_was_read(mi
     assert f"| gopher_word_count | words | {' | '.join(expected)} |" in card
 
 
-def test_mixture_says_tokens_and_weight_of_each_source(mill: Mill) -> None:
-    found = {row["source"]: row for row in rows(mill.store, "FROM mixture")}
+def test_mixture_says_tokens_and_weight_of_each_source(pipeline: Pipeline) -> None:
+    found = {row["source"]: row for row in rows(pipeline.store, "FROM mixture")}
     tokens = rows(
-        mill.store, "SELECT source, sum(length)::BIGINT AS n FROM token_spans WHERE split = 'train' GROUP BY source"
+        pipeline.store, "SELECT source, sum(length)::BIGINT AS n FROM token_spans WHERE split = 'train' GROUP BY source"
     )
     assert {name: row["tokens"] for name, row in found.items()} == {row["source"]: row["n"] for row in tokens}
     assert {row["weight"] for row in found.values()} == {0.5}
@@ -260,23 +261,25 @@ def test_commands_show_what_they_promise(finished: Run) -> None:
     assert "are kept, and would not be" in shown.stdout
     bars = finished.here("histogram", "gopher_word_count", "-c", "demo-tiny")
     counts = [int(n.replace(",", "")) for n in re.findall(r": ([\d,]+) kept, ([\d,]+) removed", bars.stdout) for n in n]
-    (documents,) = rows(Mill(load_recipe("demo-tiny", finished.overrides)).store, "SELECT count(*) AS n FROM documents")
+    (documents,) = rows(
+        Pipeline(load_recipe("demo-tiny", finished.overrides)).store, "SELECT count(*) AS n FROM documents"
+    )
     assert sum(counts) == documents["n"]
     unknown = finished.here("histogram", "gopher_words", "-c", "demo-tiny")
     assert (unknown.returncode, "the nearest is gopher_word" in unknown.stderr) == (1, True)
 
 
 def test_a_rule_on_a_score_that_nobody_learnt_is_an_error_before_anything_is_written(
-    mill: Mill, tmp_path: Path
+    pipeline: Pipeline, tmp_path: Path
 ) -> None:
-    recipe = mill.recipe.model_copy(
+    recipe = pipeline.recipe.model_copy(
         update={
             "store": str(tmp_path),
-            "quality": type(mill.recipe.quality)(),
-            "sources": {"crawl": mill.recipe.sources["crawl"].model_copy(update={"policy": "gpt3"})},
+            "quality": type(pipeline.recipe.quality)(),
+            "sources": {"crawl": pipeline.recipe.sources["crawl"].model_copy(update={"policy": "gpt3"})},
         }
     )
-    other = Mill(recipe)
+    other = Pipeline(recipe)
     for stage in STAGES[STAGES.index("extract") : STAGES.index("elect")]:
         other.make(stage)
     with pytest.raises(GristmillError, match=r"quality\.positive"):
@@ -299,12 +302,12 @@ def test_duplicates_of_a_removed_document_stay_where_they_are_not_like_each_othe
         [policies.short]
         rules = [{{ signal = "gopher_word_count", max = 200 }}]
     """)
-    mill = Mill(load_recipe(str(recipe)))
+    pipeline = Pipeline(load_recipe(str(recipe)))
     for name in STAGES[1 : STAGES.index("select") + 1]:
-        mill.make(name)
-    found = rows(mill.store, "SELECT url, rule, value, detail FROM decisions WHERE stage = 'select' ORDER BY url")
+        pipeline.make(name)
+    found = rows(pipeline.store, "SELECT url, rule, value, detail FROM decisions WHERE stage = 'select' ORDER BY url")
     assert [row["rule"] for row in found] == ["gopher_word_count above 200", *[None] * 4, "duplicate near"]
-    (first,) = rows(mill.store, "SELECT doc_id FROM documents WHERE url = 'http://x.example/1'")
+    (first,) = rows(pipeline.store, "SELECT doc_id FROM documents WHERE url = 'http://x.example/1'")
     assert found[5]["detail"] == f"kept: {first['doc_id']}"
     assert found[5]["value"] == pytest.approx(182 / 183)
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from flows.mill import Mill
+from flows.making import Pipeline
 from flows.query import rows
 from flows.recipe import load_recipe
 from models.bert import build
@@ -24,7 +24,7 @@ from tasks.extract.page import ExtractSettings
 from tasks.extract.table import ExtractTable, TableSettings, TextSettings
 from tasks.pretrain.settings import ModelSettings
 from tests.conftest import free_port
-from tests.known import mill_over, publish
+from tests.known import pipeline_over, publish
 from tests.test_crawl import Site, crawled
 from tests.test_known_scores import SETTINGS, prose
 from tests.test_politeness import HTML, LOOPBACK, Told, page, told, urls_of
@@ -227,7 +227,7 @@ def test_settings_of_quality(tmp_path: Path) -> None:
     def made(*overrides: str) -> dict[str, Any]:
         sections = '\n[quality]\npositive = ["good"]\nnegative = ["bad"]\n'
         (row,) = rows(
-            mill_over(tmp_path, sources, *overrides, sections=sections, until="quality").store, "FROM classifiers"
+            pipeline_over(tmp_path, sources, *overrides, sections=sections, until="quality").store, "FROM classifiers"
         )
         return row
 
@@ -252,9 +252,9 @@ def test_settings_of_repetition(tmp_path: Path) -> None:
     texts += [f"{prose(draw, 3)} {run} {prose(draw, 2)}" for _ in range(2)]
 
     def found(*overrides: str) -> dict[str, int]:
-        mill = mill_over(tmp_path, {"s": texts}, *overrides, until="repetition")
+        pipeline = pipeline_over(tmp_path, {"s": texts}, *overrides, until="repetition")
         counted = rows(
-            mill.store,
+            pipeline.store,
             "SELECT kind, count(*) AS n, any_value(substr(d.text, r.start + 1, r.stop - r.start)) AS words "
             "FROM recurring_text r JOIN documents d USING (doc_id) GROUP BY kind",
         )
@@ -281,16 +281,16 @@ def test_settings_of_decontamination(tmp_path: Path) -> None:
         )
     (tmp_path / "all.paths").write_text("one.jsonl\ntwo.jsonl\n")
 
-    def made(*lines: str, sets: str = 'id = "key"') -> Mill:
+    def made(*lines: str, sets: str = 'id = "key"') -> Pipeline:
         head = "\n[decontaminate]\n" + "\n".join(lines)
         one = f'[decontaminate.sets.quiz]\nfiles = ["{tmp_path}/all.paths"]\nbase = "{tmp_path}/"\nquestion = ["query"]\n{sets}'
-        return mill_over(tmp_path, {"s": texts}, sections=f"{head}\n{one}", until="select")
+        return pipeline_over(tmp_path, {"s": texts}, sections=f"{head}\n{one}", until="select")
 
     assert rows(made().store, "FROM contamination") == []  # twelve words are no 13-gram
-    mill = made("words = 12")
-    (row,) = rows(mill.store, "FROM contamination")
+    pipeline = made("words = 12")
+    (row,) = rows(pipeline.store, "FROM contamination")
     assert (row["benchmark"], row["example_id"], row["ngram"], row["field"]) == ("quiz", "k-one", quiz, "question")
-    (document,) = rows(mill.store, "SELECT text FROM documents WHERE doc_id = ?", [row["doc_id"]])
+    (document,) = rows(pipeline.store, "SELECT text FROM documents WHERE doc_id = ?", [row["doc_id"]])
     assert document["text"][row["start"] : row["stop"]] == quiz
     assert row["context"] == document["text"][row["start"] - 80 : row["stop"] + 80]
     assert rows(made("words = 12", sets='id = ""').store, "SELECT example_id FROM contamination") == [
@@ -312,10 +312,12 @@ def test_settings_of_decontamination(tmp_path: Path) -> None:
 
     def left(*cut: str) -> str:
         recipe = load_recipe(str(tmp_path / "recipe.toml"), cut)
-        mill = Mill(recipe)
+        pipeline = Pipeline(recipe)
         for name in ("overlap", "decontaminate", "elect", "select"):
-            mill.make(name)
-        return "".join(row["text"] for row in rows(mill.store, "SELECT text FROM corpus WHERE id = ?", [row["doc_id"]]))
+            pipeline.make(name)
+        return "".join(
+            row["text"] for row in rows(pipeline.store, "SELECT text FROM corpus WHERE id = ?", [row["doc_id"]])
+        )
 
     made("words = 12")
     before, after = document["text"].split(quiz)
@@ -343,9 +345,9 @@ def test_personal_data_is_replaced_by_kind_and_a_language_alone_is_kept(tmp_path
 
     def corpus(policy: str) -> list[str]:
         tables = {"s": 'policy = "p"'}
-        mill = mill_over(tmp_path, {"s": [text, german]}, sections=f"\n{policy}", tables=tables, until="select")
+        pipeline = pipeline_over(tmp_path, {"s": [text, german]}, sections=f"\n{policy}", tables=tables, until="select")
         return sorted(
-            (row["text"] for row in rows(mill.store, "SELECT text FROM corpus")), key=lambda text: "Write" in text
+            (row["text"] for row in rows(pipeline.store, "SELECT text FROM corpus")), key=lambda text: "Write" in text
         )
 
     assert corpus('[policies.p]\nreplace_pii = ["email"]')[-1].endswith("Write to <EMAIL> from 8.8.8.8.")
@@ -365,15 +367,16 @@ def test_a_pareto_draw_keeps_more_of_what_scores_higher(tmp_path: Path) -> None:
         '\n[quality]\npositive = ["good"]\nnegative = ["bad"]\n'
         '[policies.p]\nrules = [{ signal = "quality_score", pareto = 9.0, reference = "GPT-3" }]'
     )
-    mill = mill_over(
+    pipeline = pipeline_over(
         tmp_path, sources, sections=sections, tables={"good": 'policy = "p"', "bad": 'policy = "p"'}, until="select"
     )
     kept = {
-        row["source"]: row["n"] for row in rows(mill.store, "SELECT source, count(*) AS n FROM corpus GROUP BY source")
+        row["source"]: row["n"]
+        for row in rows(pipeline.store, "SELECT source, count(*) AS n FROM corpus GROUP BY source")
     }
     assert kept["good"] > 3 * kept.get("bad", 0)
     for row in rows(
-        mill.store,
+        pipeline.store,
         "SELECT value, threshold, verdict, rule FROM decisions WHERE stage = 'select' AND rule LIKE 'quality%'",
     ):
         assert row["value"] <= row["threshold"]
@@ -430,11 +433,11 @@ def test_settings_of_evaluation(tmp_path: Path) -> None:
 
     draw = Random(3)
     base = SETTINGS.replace("temperature = 0.0", "temperature = 1.0")
-    mill = mill_over(tmp_path, {"plays": [prose(draw, 9) for _ in range(60)]}, sections=base)
-    publish(mill, chain(Codec.load(mill.store, mill.stages("tokenizer")[0].ref).size, seed=7), tmp_path)
+    pipeline = pipeline_over(tmp_path, {"plays": [prose(draw, 9) for _ in range(60)]}, sections=base)
+    publish(pipeline, chain(Codec.load(pipeline.store, pipeline.plan["tokenizer"][0].ref).size, seed=7), tmp_path)
 
     def asked(*overrides: str) -> tuple[list[str], dict[str, int]]:
-        other = Mill(load_recipe(str(tmp_path / "recipe.toml"), overrides))
+        other = Pipeline(load_recipe(str(tmp_path / "recipe.toml"), overrides))
         other.make("evaluate")
         found = rows(other.store, "SELECT task, max(n) AS n FROM evaluations GROUP BY task")
         return [row["text"] for row in rows(other.store, "SELECT text FROM samples")], {
@@ -477,7 +480,7 @@ def test_pages_beyond_the_limits_of_extraction_are_refused(told: type[Told], tmp
 def test_a_demo_site_is_limited_to_so_many_works() -> None:
     import httpx
 
-    from flows.mill import serve_demo_site
+    from flows.making import serve_demo_site
 
     counts = []
     for override in ("sources.works.demo_limit=1", "sources.works.demo_limit=2"):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from flows.query import rows
 from tasks.pack import end_held_out, is_validation
 from tasks.tokenizer import Codec
-from tests.known import mill_over
+from tests.known import pipeline_over
 from tests.test_known_scores import SETTINGS, prose
 from warehouse.artifact import read_tables
 from warehouse.errors import GristmillError
@@ -41,11 +41,11 @@ def test_a_single_document_holds_out_its_end_and_is_trained_and_evaluated(tmp_pa
     """Whatever the share: the hash of one document holds out all of it, or nothing."""
     text = prose(Random(4), 60 if share < 0.9 else 400)
     settings = SETTINGS.replace("validation_share = 0.3", f"validation_share = {share}")
-    mill = mill_over(tmp_path, {"book": [text]}, sections=settings, until="evaluate")
-    (corpus,) = rows(mill.store, "FROM corpus")
-    spans = {span["split"]: span for span in rows(mill.store, "FROM token_spans")}
+    pipeline = pipeline_over(tmp_path, {"book": [text]}, sections=settings, until="evaluate")
+    (corpus,) = rows(pipeline.store, "FROM corpus")
+    spans = {span["split"]: span for span in rows(pipeline.store, "FROM token_spans")}
     assert set(spans) == {"train", "validation"}
-    codec = Codec.load(mill.store, mill.stages("tokenizer")[0].ref)
+    codec = Codec.load(pipeline.store, pipeline.plan["tokenizer"][0].ref)
     place = end_held_out(text, share)
     halves = {"train": text[:place], "validation": text[place:]}
     for split, span in spans.items():
@@ -53,7 +53,8 @@ def test_a_single_document_holds_out_its_end_and_is_trained_and_evaluated(tmp_pa
         assert (span["n_bytes"], span["n_words"]) == (len(halves[split]), len(halves[split].split()))
     assert corpus["token_count"] == sum(span["length"] for span in spans.values())
     found = {
-        (row["run"], row["metric"]): row for row in rows(mill.store, "FROM evaluations WHERE task = 'held-out text'")
+        (row["run"], row["metric"]): row
+        for row in rows(pipeline.store, "FROM evaluations WHERE task = 'held-out text'")
     }
     assert len(found) == 16
     assert all(
@@ -66,11 +67,11 @@ def test_a_single_document_holds_out_its_end_and_is_trained_and_evaluated(tmp_pa
 def test_a_source_that_can_hold_out_documents_holds_out_no_ends(tmp_path: Path) -> None:
     draw = Random(6)
     many = [prose(draw, 2) for _ in range(40)]
-    mill = mill_over(tmp_path, {"many": many, "one": [prose(draw, 30)]}, sections=SETTINGS)
+    pipeline = pipeline_over(tmp_path, {"many": many, "one": [prose(draw, 30)]}, sections=SETTINGS)
     splits: dict[str, set[str]] = {}
-    for span in rows(mill.store, "FROM token_spans"):
+    for span in rows(pipeline.store, "FROM token_spans"):
         splits.setdefault(span["doc_id"], set()).add(span["split"])
-    for row in rows(mill.store, "SELECT id, source FROM corpus"):
+    for row in rows(pipeline.store, "SELECT id, source FROM corpus"):
         whole = {"validation"} if is_validation(row["id"], 0.3) else {"train"}
         assert splits[row["id"]] == (whole if row["source"] == "many" else {"train", "validation"})
 
@@ -80,12 +81,12 @@ def test_held_out_text_shorter_than_the_context_is_validated_in_a_window_of_its_
     settings = SETTINGS.replace("validation_share = 0.3", "validation_share = 0.02").replace(
         "context = 8", "context = 64"
     )
-    mill = mill_over(tmp_path, {"book": [text]}, sections=settings, until="pretrain")
-    (span,) = read_tables(mill.store, mill.stages("pack")[0].ref, "token_spans").filter(
-        [split == "validation" for split in read_tables(mill.store, mill.stages("pack")[0].ref, "token_spans")["split"].to_pylist()]
+    pipeline = pipeline_over(tmp_path, {"book": [text]}, sections=settings, until="pretrain")
+    (span,) = read_tables(pipeline.store, pipeline.plan["pack"][0].ref, "token_spans").filter(
+        [split == "validation" for split in read_tables(pipeline.store, pipeline.plan["pack"][0].ref, "token_spans")["split"].to_pylist()]
     ).to_pylist()  # fmt: skip
     assert span["length"] < 64
-    (row,) = rows(mill.store, "SELECT value FROM metrics WHERE name = 'validation_loss'")
+    (row,) = rows(pipeline.store, "SELECT value FROM metrics WHERE name = 'validation_loss'")
     assert 4 < row["value"] < 7
 
 
@@ -93,10 +94,10 @@ def test_what_cannot_be_evaluated_is_said_before_it_is_trained(tmp_path: Path) -
     draw = Random(6)
     texts = {"pages": [prose(draw, 30)], "none": ["a b c", *[prose(draw, 3) for _ in range(9)]]}
     tables = {"pages": "weight = 0.0", "none": "weight = 1.0"}
-    mill = mill_over(tmp_path, {"pages": texts["pages"], "none": ["w " * 9]}, sections=SETTINGS, tables=tables)
+    pipeline = pipeline_over(tmp_path, {"pages": texts["pages"], "none": ["w " * 9]}, sections=SETTINGS, tables=tables)
     with pytest.raises(GristmillError, match="nothing of the sources that are trained on can be held out"):
-        mill.make("pretrain")
-    assert not list(Path(mill.store.url).glob("scratch/pretrain/*/train.log"))
+        pipeline.make("pretrain")
+    assert not list(Path(pipeline.store.url).glob("scratch/pretrain/*/train.log"))
     # What the sentence says helps.
-    helped = mill_over(tmp_path, texts, sections=SETTINGS, tables=tables, until="pretrain")
+    helped = pipeline_over(tmp_path, texts, sections=SETTINGS, tables=tables, until="pretrain")
     assert rows(helped.store, "SELECT count(*) AS n FROM metrics WHERE name = 'validation_loss'") == [{"n": 1}]

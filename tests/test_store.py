@@ -80,7 +80,7 @@ def bucket() -> Iterator[str]:
 
     s3fs.S3FileSystem.clear_instance_cache()
     s3fs.S3FileSystem().mkdir("grist")
-    yield "s3://grist/mill"
+    yield "s3://grist/pipeline"
     server.stop()
     os.environ.clear()
     os.environ.update(old)

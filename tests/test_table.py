@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.derived import DERIVED, derived
 from tests.mutate import PROJECT, mistakes, watchers
 from tests.table import PAGE, Sight, looks_at_column, looks_at_option, looks_at_setting, page, rows
 
@@ -15,6 +16,11 @@ def test_nothing_is_looked_at_by_no_test_and_the_page_is_current() -> None:
     assert PAGE.read_text() == page(found), "python -m tests.table writes it anew"
     assert len(found["Settings"]) > 170
     assert len(found["Columns"]) > 200
+
+
+def test_what_documentation_derives_from_the_code_is_current() -> None:
+    for file in DERIVED:
+        assert (PROJECT / file).read_text() == derived(file), "python -m tests.derived writes it anew"
 
 
 def test_a_setting_is_looked_at_where_it_is_named_with_its_section() -> None:

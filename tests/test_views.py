@@ -8,12 +8,12 @@ from random import Random
 
 import pytest
 
-from flows.mill import Mill
+from flows.making import Pipeline
 from flows.query import rows
 from tasks.dedup.digest import digests
 from tasks.extract.page import doc_id_of
 from tests.conftest import Run
-from tests.known import mill_over
+from tests.known import pipeline_over
 from tests.test_known_scores import prose
 from tests.test_politeness import HTML, Told, page, told
 from warehouse import log
@@ -26,7 +26,7 @@ GERMAN = b'<html lang="de"><link rel="canonical" href="/eins"><p>Ein Text mit ei
 
 
 @pytest.fixture
-def crawled_site(told: type[Told], tmp_path: Path) -> tuple[Told, Mill]:
+def crawled_site(told: type[Told], tmp_path: Path) -> tuple[Told, Pipeline]:
     from tests.known import load_recipe
 
     answers = {
@@ -41,17 +41,17 @@ def crawled_site(told: type[Told], tmp_path: Path) -> tuple[Told, Mill]:
         f'name = "r"\nstore = "{tmp_path}/store"\n[sources.site.crawl]\nseeds = ["{site.root}/"]\ndelay_s = 0.0\nautothrottle = false\n'
         'retries = 0\nprivate_networks = ["127.0.0.0/8"]\n[extract]\nmin_chars = 1\n'
     )
-    mill = Mill(load_recipe(str(recipe)))
-    mill.make("crawl")
-    Mill(mill.recipe).make("extract")
-    return site, mill
+    pipeline = Pipeline(load_recipe(str(recipe)))
+    pipeline.make("crawl")
+    Pipeline(pipeline.recipe).make("extract")
+    return site, pipeline
 
 
-def test_pages_urls_and_hosts_say_what_the_site_said(crawled_site: tuple[Told, Mill]) -> None:
-    site, mill = crawled_site
+def test_pages_urls_and_hosts_say_what_the_site_said(crawled_site: tuple[Told, Pipeline]) -> None:
+    site, pipeline = crawled_site
     began = datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=2)
     host = site.root.removeprefix("http://")
-    pages = {row["url"].removeprefix(site.root): row for row in rows(mill.store, "FROM pages")}
+    pages = {row["url"].removeprefix(site.root): row for row in rows(pipeline.store, "FROM pages")}
     assert set(pages) == {"/", "/one", "/eins", "/moved", "/gone", "/kept"}
     one = pages["/one"]
     body = site.answers["/one"][2]
@@ -63,7 +63,7 @@ def test_pages_urls_and_hosts_say_what_the_site_said(crawled_site: tuple[Told, M
     assert began < one["fetched_at"] < datetime.datetime.now(datetime.UTC)
     assert (pages["/moved"]["status"], pages["/moved"]["final_url"]) == (301, f"{site.root}/one")
     assert pages["/gone"]["status"] == 404
-    urls = {row["url"].removeprefix(site.root): row for row in rows(mill.store, "FROM urls")}
+    urls = {row["url"].removeprefix(site.root): row for row in rows(pipeline.store, "FROM urls")}
     found = urls["/one"]
     assert (found["verdict"], found["host"], found["visits"], found["changes"]) == ("kept", host, 1, 0)
     assert (found["etag"], found["last_modified"], found["content_type"]) == (
@@ -76,13 +76,13 @@ def test_pages_urls_and_hosts_say_what_the_site_said(crawled_site: tuple[Told, M
     assert (found["hops"], found["referrer"], found["priority"]) == (0, f"{site.root}/", urls["/kept"]["priority"])
     assert found["visited_at"] == found["changed_at"] == one["fetched_at"]
     assert len({row["bucket"] for row in urls.values()}) == len(urls)
-    (known,) = rows(mill.store, "FROM hosts")
+    (known,) = rows(pipeline.store, "FROM hosts")
     assert known["host"] == host
     assert (known["robots_status"], known["robots_txt"]) == (200, site.robots)
     assert (known["soft_404"], known["left_alone"], known["crawl"]) == (False, None, "site-0001")
     assert known["pages"] == 6
     assert known["bytes"] == sum(row["body_bytes"] for row in pages.values())
-    documents = {row["url"].removeprefix(site.root): row for row in rows(mill.store, "FROM documents")}
+    documents = {row["url"].removeprefix(site.root): row for row in rows(pipeline.store, "FROM documents")}
     assert (documents["/one"]["language_hint"], documents["/one"]["canonical"]) == ("de", f"{site.root}/eins")
     assert documents["/one"]["digest"] == one["digest"]
     assert (documents["/one"]["warc_path"], documents["/one"]["warc_offset"]) == (one["warc_path"], one["warc_offset"])
@@ -90,31 +90,31 @@ def test_pages_urls_and_hosts_say_what_the_site_said(crawled_site: tuple[Told, M
 
 
 def test_signatures_are_of_the_documents(tmp_path: Path) -> None:
-    mill = mill_over(
+    pipeline = pipeline_over(
         tmp_path,
         {"s": ["one two three four five six", "seven eight nine ten eleven twelve"]},
         sections="\n[sign]\nseed = 3",
         until="sign",
     )
-    documents = {row["doc_id"]: row for row in rows(mill.store, "FROM documents")}
-    for row in rows(mill.store, "FROM signatures"):
+    documents = {row["doc_id"]: row for row in rows(pipeline.store, "FROM documents")}
+    for row in rows(pipeline.store, "FROM signatures"):
         document = documents[row["doc_id"]]
         assert (row["n_shingles"], row["n_chars"]) == (2, len(document["text"]))
         assert (row["url_key"], row["url_check"]) == tuple(digests_of(document["url"]))
         assert row["doc_key"] == digests_of(document["doc_id"])[0]
         assert row["text_key"] != row["text_check"]
-    other = mill_over(
+    other = pipeline_over(
         tmp_path,
         {"s": ["one two three four five six", "seven eight nine ten eleven twelve"]},
         sections="\n[sign]\nseed = 4",
         until="sign",
     )
     bands = [{row["doc_id"]: row["band_00"] for row in rows(one.store, "FROM signatures")} for one in (other,)]
-    Mill(mill.recipe).make("sign")
-    bands.append({row["doc_id"]: row["band_00"] for row in rows(mill.store, "FROM signatures")})
+    Pipeline(pipeline.recipe).make("sign")
+    bands.append({row["doc_id"]: row["band_00"] for row in rows(pipeline.store, "FROM signatures")})
     assert bands[0] != bands[1]
     assert rows(
-        mill.store, "SELECT count(DISTINCT text_key) AS n, count(DISTINCT text_check) AS m FROM signatures"
+        pipeline.store, "SELECT count(DISTINCT text_key) AS n, count(DISTINCT text_check) AS m FROM signatures"
     ) == [{"n": 2, "m": 2}]
 
 
@@ -127,16 +127,16 @@ def digests_of(text: str) -> list[int]:
 
 def test_recurring_text_is_a_stretch_of_the_document(tmp_path: Path) -> None:
     draw, line = Random(9), "Subscribe to our létter"
-    mill = mill_over(
+    pipeline = pipeline_over(
         tmp_path,
         {"s": [f"{prose(draw, 2)}\n{line}\n{prose(draw, 1)}" for _ in range(3)]},
         sections="\n[repetition]\nline_documents = 3",
         until="repetition",
     )
-    found = rows(mill.store, "SELECT r.start, r.stop, d.text FROM recurring_text r JOIN documents d USING (doc_id)")
+    found = rows(pipeline.store, "SELECT r.start, r.stop, d.text FROM recurring_text r JOIN documents d USING (doc_id)")
     assert len(found) == 3
     assert all(row["text"][row["start"] : row["stop"]] == line for row in found)
-    for row in rows(mill.store, "SELECT * FROM repetition JOIN documents USING (doc_id)"):
+    for row in rows(pipeline.store, "SELECT * FROM repetition JOIN documents USING (doc_id)"):
         assert row["recurring_line_char_share"] == pytest.approx(len(line) / len(row["text"]))
 
 

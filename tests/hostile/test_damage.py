@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.mill import Mill
+from flows.making import Pipeline
 from flows.query import rows
 from flows.recipe import load_recipe
 from tests.conftest import Run, locked
@@ -199,13 +199,13 @@ def test_a_lost_archive_costs_its_own_pages_and_the_next_crawl_fetches_them(fini
     archive.unlink()
     shutil.rmtree(run.store / "artifacts" / "extract")
     shutil.rmtree(run.store / "reuse")
-    mill = Mill(load_recipe("demo-tiny", run.overrides))
-    found = {manifest.subject: manifest for manifest in mill.make("extract")}
+    pipeline = Pipeline(load_recipe("demo-tiny", run.overrides))
+    found = {manifest.subject: manifest for manifest in pipeline.make("extract")}
     assert found["works"].counts.failed == found["works"].counts.documents_in == load(store, crawl).counts.kept
     assert found["reference"].counts.failed == 0
     ref = found["works"].ref
     archive.write_bytes(content)  # back again: what was made without it does not stand for what is made with it
-    again = {manifest.subject: manifest for manifest in Mill(mill.recipe).make("extract")}
+    again = {manifest.subject: manifest for manifest in Pipeline(pipeline.recipe).make("extract")}
     assert again["works"].ref != ref
     assert again["works"].counts.failed == 0
 
@@ -215,8 +215,8 @@ def test_what_the_manifest_knows_is_enough_where_a_part_record_is_damaged(copied
         path.write_bytes(path.read_bytes()[:30])
     shutil.rmtree(copied.store / "artifacts" / "annotate")
     shutil.rmtree(copied.store / "reuse")
-    mill = Mill(load_recipe("demo-tiny", copied.overrides))
-    assert mill.make("annotate")
+    pipeline = Pipeline(load_recipe("demo-tiny", copied.overrides))
+    assert pipeline.make("annotate")
 
 
 def test_what_dead_processes_left_half_written_in_the_log_goes(copied: Run) -> None:
@@ -270,6 +270,6 @@ def test_views_are_those_of_their_recipe_whatever_another_makes_and_whatever_its
     copied.drive("name=other", "pretrain.steps=2", "pack.validation_share=0.2", until="pretrain")
     (other,) = log.current(store, recipe="other")["pretrain"]
     assert log.current(store)["pretrain"] == [other]
-    mill = Mill(load_recipe("demo-tiny", copied.overrides))
-    (row,) = rows(store, "SELECT key FROM artifacts WHERE stage = 'pretrain'", own=mill.own)
+    pipeline = Pipeline(load_recipe("demo-tiny", copied.overrides))
+    (row,) = rows(store, "SELECT key FROM artifacts WHERE stage = 'pretrain'", own=pipeline.own)
     assert row["key"] == own[0].key

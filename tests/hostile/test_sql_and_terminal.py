@@ -56,14 +56,14 @@ READS = [
 @pytest.fixture(scope="module")
 def nasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recipe over two texts whose title and URL try to be something else."""
-    from tests.known import mill_over
+    from tests.known import pipeline_over
 
     folder = tmp_path_factory.mktemp("nasty")
     rows = [
         {"text": f"{NASTY} some more words", "title": NASTY},
         {"text": "plain words of a plain text", "title": "plain"},
     ]
-    mill_over(folder, {"pages": rows}, until="select")
+    pipeline_over(folder, {"pages": rows}, until="select")
     (folder / "secret.csv").write_text("a\nsecret\n")
     (folder / "store" / "scratch").mkdir(exist_ok=True)
     (folder / "store" / "scratch" / "secret.csv").write_text("a\nsecret\n")

@@ -1,0 +1,253 @@
+"""The node table: what is made from what. The only place where stages are wired."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from flows.recipe import Recipe
+from tasks.crawl.stage import Crawl, content_input, crawl_to_use
+from tasks.decontaminate.overlap import Overlap
+from tasks.decontaminate.stage import Decontaminate
+from tasks.dedup.band import Band
+from tasks.dedup.match import Match
+from tasks.dedup.sign import Sign
+from tasks.elect import Elect
+from tasks.evaluate.stage import Evaluate
+from tasks.extract.archive import ExtractArchive
+from tasks.extract.extraction import Extraction
+from tasks.extract.stage import Extract
+from tasks.extract.table import ExtractTable
+from tasks.graph import Node, Plan, ancestors, every, one, optional, resolve, same
+from tasks.imported import imported, imported_settings
+from tasks.pack import Pack
+from tasks.pretrain.settings import PretrainSettings
+from tasks.pretrain.stage import Pretrain
+from tasks.quality import TrainQuality
+from tasks.repetition.stage import Repetition, Tally
+from tasks.select import Select
+from tasks.signals.stage import Annotate
+from tasks.stage import Input, Stage
+from tasks.tokenizer import TrainTokenizer
+from warehouse.artifact import Ref, complete
+from warehouse.errors import MissingArtifact
+from warehouse.removals import Removal
+from warehouse.store import Store
+
+TABLES = ("parquet", "jsonl", "text")  # kinds of sources that hold texts
+TRAINED = ("quality", "tokenizer")  # what is learnt from a whole corpus, and used on when some of it is forgotten
+
+
+@dataclass(frozen=True)
+class Given:
+    """All that keys depend on: the recipe, the crawl of each source that has one, and what is to be forgotten."""
+
+    recipe: Recipe
+    store: Store
+    crawls: Mapping[str, Crawl]
+    removals: tuple[Removal, ...] = ()
+
+
+def given_of(recipe: Recipe, store: Store, fresh_crawl: bool, removals: tuple[Removal, ...]) -> Given:
+    """What a store holds for a recipe now; with ``fresh_crawl`` each source's crawl is the next in number."""
+    crawls = {
+        name: crawl_to_use(store, source.crawl, name, fresh_crawl)
+        for name, source in recipe.sources.items()
+        if source.crawl is not None
+    }
+    return Given(recipe, store, crawls, removals)
+
+
+def whole(given: Given) -> Sequence[str]:
+    """One artifact of all sources."""
+    return ("",)
+
+
+def sources(given: Given) -> Sequence[str]:
+    """One artifact a source."""
+    return tuple(given.recipe.sources)
+
+
+def crawled(given: Given) -> Sequence[str]:
+    """One artifact a source that is a crawl."""
+    return tuple(given.crawls)
+
+
+def examples(given: Given) -> Sequence[str]:
+    """One classifier, where the recipe names examples."""
+    return ("",) if given.recipe.quality.positive else ()
+
+
+def is_example(given: Given, source: str) -> bool:
+    """Whether the classifier of quality learns from a source."""
+    return source in (*given.recipe.quality.positive, *given.recipe.quality.negative)
+
+
+def has_quality(given: Given, source: str) -> bool:
+    """Whether documents have a score of quality."""
+    return bool(examples(given))
+
+
+def tested(given: Given) -> Sequence[str]:
+    """One artifact a source, where the recipe has evaluation sets."""
+    return sources(given) if given.recipe.decontaminate.sets else ()
+
+
+def whole_tested(given: Given) -> Sequence[str]:
+    """One artifact, where the recipe has evaluation sets."""
+    return ("",) if given.recipe.decontaminate.sets else ()
+
+
+def crawl_of(given: Given, source: str, inputs: dict[str, Input]) -> Stage:
+    """The crawl of a source."""
+    return given.crawls[source]
+
+
+def extraction_of(given: Given, name: str, inputs: dict[str, Input]) -> Extraction:
+    """The way to a source's documents, whatever the source is, without those that are to be forgotten."""
+    source, settings, store = given.recipe.sources[name], given.recipe.extract, given.store
+    stage: Extraction
+    if source.warc is not None:
+        stage = ExtractArchive(store, settings, source.warc, name)
+    elif source.crawl is not None:
+        stage = Extract(store, settings, {"pages": pages_of(given, name)}, name)
+    else:
+        kind = next(kind for kind in TABLES if getattr(source, kind) is not None)
+        stage = ExtractTable(store, settings, kind, getattr(source, kind), name)  # type: ignore[arg-type]
+    stage.removals = given.removals
+    return stage
+
+
+def pages_of(given: Given, source: str) -> Input:
+    """What was crawled, by its content. Raises MissingArtifact before the crawl."""
+    manifest = complete(given.store, given.crawls[source].ref)
+    if manifest is None:
+        raise MissingArtifact(
+            f"the source {source} has not been crawled yet: run gristmill crawl or gristmill run first"
+        )
+    return content_input(given.store, manifest)
+
+
+def trained_as(given: Given) -> PretrainSettings:
+    """How the network is trained, with the sizes of the weights that it starts from."""
+    settings = given.recipe.pretrain_settings()
+    return imported_settings(given.store, settings) if settings.initial else settings
+
+
+def training_of(given: Given, subject: str, inputs: dict[str, Input]) -> Stage:
+    """The training run, from imported weights where the recipe names them."""
+    initial = given.recipe.pretrain.initial
+    start = {"initial": Input.of(imported(given.store, initial))} if initial else {}
+    return Pretrain(given.store, trained_as(given), inputs | start)
+
+
+NODES: tuple[Node[Given], ...] = (
+    Node(Crawl, crawled, made_by=crawl_of),
+    Node(Extract, sources, reads={"pages": same("crawl")}, made_by=extraction_of),
+    Node(TrainQuality, examples, lambda given: given.recipe.quality, {"documents": every("extract", is_example)}),
+    Node(
+        Annotate,
+        sources,
+        lambda given: given.recipe.annotate,
+        {"documents": same("extract"), "quality": optional("quality")},
+    ),
+    Node(Sign, sources, lambda given: given.recipe.sign, {"documents": same("extract")}),
+    Node(Band, whole, lambda given: given.recipe.band_settings(), {"signatures": every("sign")}),
+    Node(
+        Match,
+        whole,
+        lambda given: given.recipe.match_settings(),
+        {
+            "documents": every("extract"),
+            "signatures": every("sign"),
+            "candidates": one("band"),
+            "signals": every("annotate", has_quality),
+        },
+    ),
+    Node(
+        Tally,
+        sources,
+        lambda given: given.recipe.repetition,
+        {"documents": same("extract"), "duplicates": one("match")},
+    ),
+    Node(
+        Repetition,
+        sources,
+        lambda given: given.recipe.repetition,
+        {"documents": same("extract"), "tally": same("tally")},
+    ),
+    Node(Overlap, tested, lambda given: given.recipe.decontaminate, {"documents": same("extract")}),
+    Node(
+        Decontaminate,
+        whole_tested,
+        lambda given: given.recipe.decontaminate,
+        {"documents": every("extract"), "overlaps": every("overlap"), "duplicates": one("match")},
+    ),
+    Node(
+        Elect,
+        whole,
+        lambda given: given.recipe.select_settings(),
+        {
+            "documents": every("extract"),
+            "signals": every("annotate"),
+            "repetition": every("repetition"),
+            "duplicates": one("match"),
+        },
+    ),
+    Node(
+        Select,
+        whole,
+        lambda given: given.recipe.select_settings(),
+        {
+            "documents": every("extract"),
+            "signals": every("annotate"),
+            "repetition": every("repetition"),
+            "elections": one("elect"),
+            "contamination": optional("decontaminate"),
+        },
+    ),
+    Node(TrainTokenizer, whole, lambda given: given.recipe.tokenizer, {"corpus": one("select")}),
+    Node(Pack, whole, lambda given: given.recipe.pack, {"corpus": one("select"), "tokenizer": one("tokenizer")}),
+    Node(Pretrain, whole, reads={"tokens": one("pack"), "tokenizer": one("tokenizer")}, made_by=training_of),
+    Node(
+        Evaluate,
+        whole,
+        lambda given: given.recipe.evaluate,
+        {
+            "corpus": one("select"),
+            "tokenizer": one("tokenizer"),
+            "tokens": one("pack"),
+            "checkpoint": one("pretrain"),
+        },
+    ),
+)
+STAGES = tuple(node.name for node in NODES)
+
+
+def made_from(*names: str, beside: Sequence[str] = ()) -> tuple[str, ...]:
+    """These stages and all that they are made from, but some."""
+    return tuple(name for name in ancestors(NODES, *names) if name not in beside)
+
+
+def plan_of(given: Given) -> Plan:
+    """Every artifact of the recipe, with what stands in for some of them."""
+    return resolve(NODES, given, given.store, pins_of(given))
+
+
+def pins_of(given: Given) -> dict[str, Ref]:
+    """What stands in for what a stage would make: imported vocabularies, and what was learnt before some of it was forgotten."""
+    pins: dict[str, Ref] = {}
+    if given.removals:
+        unforgotten = resolve(NODES, replace(given, removals=()), given.store, _imported(given))
+        for name in TRAINED:
+            for artifact in unforgotten.artifacts.get(name, ()):
+                keys = [wish.kept[artifact.ref.key] for wish in given.removals if artifact.ref.key in wish.kept]
+                there = [ref for key in keys if complete(given.store, ref := Ref(stage=name, key=key)) is not None]
+                if there:
+                    pins[name] = there[0]
+    return pins | _imported(given)
+
+
+def _imported(given: Given) -> dict[str, Ref]:
+    initial = given.recipe.pretrain.initial
+    return {"tokenizer": imported(given.store, initial)} if initial else {}
