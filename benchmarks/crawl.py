@@ -34,9 +34,9 @@ TEXT = (
 
 def crawl_with_gristmill(root: str) -> Row:
     """A crawl into a store of its own, as a plain stage."""
+    from tasks.core.stage import run_stages
     from tasks.crawl.settings import CrawlSettings
     from tasks.crawl.stage import crawl_to_use
-    from tasks.stage import run_stages
     from warehouse.artifact import read_tables
     from warehouse.store import Store
 

@@ -28,7 +28,7 @@ def run_once(path: Path, vocabulary: Path, merges: Path) -> Row:
     """All texts, again and again."""
     from tokenizers import ByteLevelBPETokenizer
 
-    from tasks.encode import Encoder
+    from tasks.tokens.encode import Encoder
 
     encode = Encoder(ByteLevelBPETokenizer(str(vocabulary), str(merges))._tokenizer)
     texts = json.loads(path.read_text())

@@ -18,7 +18,7 @@ from statistics import mean
 from typing import NamedTuple
 
 from benchmarks.harness import DATA, Row, measure, side_by_side, write_results
-from tasks.http import decode
+from tasks.web.http import decode
 
 PEERS = "trafilatura-precision,trafilatura-fast,trafilatura,resiliparse,limit"
 SHINGLE = 4
@@ -118,7 +118,7 @@ def extractor(system: str) -> tuple[Callable[[str], str], str]:
     """A system's function from HTML to text, and its version."""
     if system == "gristmill":
         from tasks.extract.main_text import main_text
-        from tasks.parsing import parse
+        from tasks.web.parsing import parse
 
         return lambda html: main_text(parse(html)), "0.1"
     if system == "resiliparse":

@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.core.stage import Input, run_stages
 from tasks.dedup.band import Band, BandSettings
 from tasks.dedup.match import Match, MatchSettings
 from tasks.dedup.minhash import shingle_hashes
 from tasks.dedup.sign import Sign, SignSettings
 from tasks.dedup.similarity import jaccard, overlaps
-from tasks.stage import Input, run_stages
 from warehouse import log, schemas
 from warehouse.artifact import Counts, Manifest, PartWriter, Ref, load, read_tables, write_manifest
 from warehouse.store import Store

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.extract import sets_of
 from benchmarks.harness import DATA, PROJECT, Row, measure, side_by_side, write_results
-from tasks.stage import Report, Stage, make_part_somewhere
+from tasks.core.stage import Report, Stage, make_part_somewhere
 
 DATATROVE = PROJECT / ".peers" / "datatrove" / "bin" / "python"
 FILES, WORKERS, VOCABULARY, TRAIN_BYTES = 8, 2, 4096, 2_000_000

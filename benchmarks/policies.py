@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.harness import Row
-from tasks import policy
-from tasks.facts import SelectSettings
+from tasks.core.stage import Input
+from tasks.select import policy
+from tasks.select.facts import SelectSettings
+from tasks.select.whatif import compare
 from tasks.signals.stage import SCHEMA, measure
-from tasks.stage import Input
-from tasks.whatif import compare
 from warehouse import schemas
 from warehouse.artifact import Counts, Manifest, PartRecord, PartWriter, Ref, write_manifest
 from warehouse.store import Store

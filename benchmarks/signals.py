@@ -108,8 +108,8 @@ def run_policy(path: Path) -> Row:
 
 def judged(path: Path, count: int) -> dict[str, np.ndarray[Any, Any]]:
     """datatrove's filter -> which documents this project's rules for it remove."""
-    from tasks import policy
-    from tasks.policy import Policy, passing
+    from tasks.select import policy
+    from tasks.select.policy import Policy, passing
     from tasks.signals.measure import measured
 
     found = measured(pa.array(texts_of(path, count)))

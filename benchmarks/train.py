@@ -152,7 +152,7 @@ def run_limit(job: dict[str, Any]) -> None:
 
 def child(command: list[str], job: dict[str, Any], tuned: bool) -> Row:
     """One run of one system as a row."""
-    from tasks.pretrain.stage import ENVIRONMENT
+    from tasks.train.stage import ENVIRONMENT
 
     kept = dict(os.environ)
     os.environ |= {name: value for name, value in ENVIRONMENT.items() if tuned and name.startswith("MALLOC")}

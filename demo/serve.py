@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from demo import reference, works
-from tasks.process import die_with_parent
+from tasks.core.process import die_with_parent
 
 HOST = "127.0.0.1"
 SITES = ("works", "reference")

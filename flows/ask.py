@@ -41,7 +41,7 @@ def why(
 ) -> None:
     """Says what became of a page: fetched, extracted, removed or kept, by which rule, and where its tokens are."""
     from flows.shell import answer
-    from tasks.urls import canonical_url
+    from tasks.web.urls import canonical_url
 
     try:
         canonical = canonical_url(url)
@@ -67,7 +67,7 @@ def lineage(
 ) -> None:
     """Names the documents in a training step's batch, with their URLs and their places in the archive."""
     from flows.shell import answer
-    from tasks.pretrain.runs import find_run
+    from tasks.train.runs import find_run
 
     recipe = recipe_of(config, overrides)
     store = Store(recipe.store)
@@ -94,7 +94,7 @@ def what_if(
     """Shows what another policy would keep, from the signals that are there."""
     from flows import whatif
     from flows.making import Pipeline
-    from tasks.measured import SIGNALS
+    from tasks.select.measured import SIGNALS
 
     names = {signal.name for signal in SIGNALS}
     bounds = [change for change in overrides if _is_bound(change, names)]

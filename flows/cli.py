@@ -18,7 +18,7 @@ from rich.console import Console
 from flows import ask, networks
 from flows.options import DEFAULT, INTERRUPTED, STOPPED, Config, Overrides, Verbose, console, recipe_of
 from flows.terminal import plain, shown
-from tasks.process import is_out_of_memory
+from tasks.core.process import is_out_of_memory
 from warehouse.errors import GristmillError, SettingError
 from warehouse.store import Store
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from flows.recipe import Recipe
-from tasks.addresses import variables
+from tasks.web.addresses import variables
 
 
 def fill_from_blocks(recipe: Recipe) -> None:

@@ -27,8 +27,8 @@ from flows.making import Pipeline
 from flows.progress import duration_text, size_text
 from flows.recipe import Recipe, load_recipe
 from flows.server import WITH_WORKER
-from tasks.process import die_with_parent, stop_children
-from tasks.stage import Report, Stage, make_part_somewhere
+from tasks.core.process import die_with_parent, stop_children
+from tasks.core.stage import Report, Stage, make_part_somewhere
 from warehouse.artifact import Manifest, complete
 
 THREADS = 8  # parts under way in a flow; the worker processes behind them are recipe.workers
@@ -99,7 +99,7 @@ def reused_task(title: str, key: str) -> State[None]:
 
 
 class PrefectParts:
-    """tasks.stage.MakeParts by Prefect: every part a task run."""
+    """tasks.core.stage.MakeParts by Prefect: every part a task run."""
 
     def __init__(self, workers: int) -> None:
         self._workers = workers

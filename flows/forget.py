@@ -18,9 +18,9 @@ from flows.making import Pipeline
 from flows.query import confine
 from flows.terminal import shown
 from tasks.crawl.purge import purge
-from tasks.pretrain.order import DataOrder
-from tasks.pretrain.settings import PretrainSettings
-from tasks.urls import canonical_url, domain_of
+from tasks.train.order import DataOrder
+from tasks.train.settings import PretrainSettings
+from tasks.web.urls import canonical_url, domain_of
 from warehouse import log
 from warehouse.artifact import Manifest, Ref, load, read_manifest, read_tables
 from warehouse.catalog import all_manifests, connect

@@ -6,29 +6,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from flows.recipe import Recipe
+from tasks.core.graph import Node, Plan, ancestors, every, one, optional, resolve, same
+from tasks.core.stage import Input, Stage
 from tasks.crawl.stage import Crawl, content_input, crawl_to_use
 from tasks.decontaminate.overlap import Overlap
 from tasks.decontaminate.stage import Decontaminate
 from tasks.dedup.band import Band
 from tasks.dedup.match import Match
 from tasks.dedup.sign import Sign
-from tasks.elect import Elect
 from tasks.evaluate.stage import Evaluate
 from tasks.extract.archive import ExtractArchive
 from tasks.extract.extraction import Extraction
 from tasks.extract.stage import Extract
 from tasks.extract.table import ExtractTable
-from tasks.graph import Node, Plan, ancestors, every, one, optional, resolve, same
-from tasks.imported import imported, imported_settings
-from tasks.pack import Pack
-from tasks.pretrain.settings import PretrainSettings
-from tasks.pretrain.stage import Pretrain
-from tasks.quality import TrainQuality
+from tasks.interchange.imported import imported, imported_settings
 from tasks.repetition.stage import Repetition, Tally
-from tasks.select import Select
+from tasks.select.elect import Elect
+from tasks.select.stage import Select
+from tasks.signals.quality import TrainQuality
 from tasks.signals.stage import Annotate
-from tasks.stage import Input, Stage
-from tasks.tokenizer import TrainTokenizer
+from tasks.tokens.pack import Pack
+from tasks.tokens.tokenizer import TrainTokenizer
+from tasks.train.settings import PretrainSettings
+from tasks.train.stage import Pretrain
 from warehouse.artifact import Ref, complete
 from warehouse.errors import MissingArtifact
 from warehouse.removals import Removal

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from flows.query import connect
 from flows.terminal import shown
-from tasks.measured import SIGNALS
-from tasks.policy import LANGUAGE
+from tasks.select.measured import SIGNALS
+from tasks.select.policy import LANGUAGE
 from warehouse.errors import MissingArtifact, SettingError, nearest
 from warehouse.store import Store
 

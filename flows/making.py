@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from flows.graph import Given, given_of, plan_of
 from flows.recipe import Recipe, Source
-from tasks.graph import Artifact, Plan
-from tasks.stage import SILENT, MakeParts, Report, one_by_one, reuse, run_stages
+from tasks.core.graph import Artifact, Plan
+from tasks.core.stage import SILENT, MakeParts, Report, one_by_one, reuse, run_stages
 from warehouse import log
 from warehouse.artifact import Manifest, Ref, complete
 from warehouse.errors import GristmillError, MissingArtifact

@@ -46,7 +46,7 @@ def generate(
     """Continues a text with a trained model."""
     from flows.writing import write
     from models.generate import Sampling
-    from tasks.pretrain.runs import find_run
+    from tasks.train.runs import find_run
 
     sampling = Sampling(temperature, top_k, top_p, beams, length_penalty, seed)
     prompt = os.fsencode(prompt).decode(errors="replace")  # bytes that are no UTF-8 arrive as surrogates
@@ -64,8 +64,8 @@ def export_model(
     run: RunName = LATEST,
 ) -> None:
     """Writes a trained model as a folder that Hugging Face transformers loads, and checks that it does."""
-    from tasks.interchange import export
-    from tasks.pretrain.runs import find_run
+    from tasks.interchange.folder import export
+    from tasks.train.runs import find_run
 
     recipe = recipe_of(config, overrides)
     store = Store(recipe.store)
@@ -85,8 +85,9 @@ def import_model(
     overrides: Overrides = [],
 ) -> None:
     """Reads the weights of GPT-2, GPT-1, GPT-Neo or BERT from a folder, to train them on or evaluate them."""
-    from tasks.imported import ImportModel, content_of
-    from tasks.stage import run_stages
+    from tasks.core.stage import run_stages
+    from tasks.interchange.imported import ImportModel
+    from tasks.interchange.weights import content_of
 
     content = content_of(folder)
     stage = ImportModel(store_of(config, overrides), content, folder)
@@ -140,7 +141,7 @@ def _planned(model: str, overrides: list[str]) -> tuple[Architecture, int]:
     from models.bert import build
     from models.presets import PRESETS
     from models.training.masking import SPECIAL_TOKENS
-    from tasks.imported import imported, imported_settings
+    from tasks.interchange.imported import imported, imported_settings
     from warehouse.artifact import load
 
     if model in PRESETS:

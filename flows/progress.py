@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Column
 
 from flows.terminal import plain, shown
-from tasks.stage import Report, Stage
+from tasks.core.stage import Report, Stage
 from warehouse.artifact import Manifest
 
 QUIET_SECONDS = 15.0  # without a terminal: between two lines of a long part

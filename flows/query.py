@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from tasks.pretrain.order import StoredOrder
+from tasks.train.order import StoredOrder
 from warehouse import log
 from warehouse.artifact import Ref
 from warehouse.catalog import connect as connect_catalog

@@ -8,8 +8,6 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from tasks import policy as policies_of
-from tasks.addresses import PublicAddress
 from tasks.crawl.settings import CrawlSettings
 from tasks.decontaminate.overlap import DecontaminateSettings
 from tasks.dedup.band import BandSettings
@@ -19,15 +17,17 @@ from tasks.evaluate.settings import EvaluateSettings
 from tasks.extract.archive import WarcSettings
 from tasks.extract.page import ExtractSettings
 from tasks.extract.table import TableSettings, TextSettings
-from tasks.facts import SelectSettings
-from tasks.pack import PackSettings
-from tasks.policy import Policy
-from tasks.pretrain.settings import TRAINED_AS, ModelSettings, PretrainSettings, TrainingSettings, check_fit, preset_of
-from tasks.quality import QualitySettings
 from tasks.repetition.stage import RepetitionSettings
+from tasks.select import policy as policies_of
+from tasks.select.facts import SelectSettings
+from tasks.select.policy import Policy
+from tasks.signals.quality import QualitySettings
 from tasks.signals.stage import AnnotateSettings
-from tasks.tokenizer import TokenizerSettings
-from tasks.urls import domain_of
+from tasks.tokens.pack import PackSettings
+from tasks.tokens.tokenizer import TokenizerSettings
+from tasks.train.settings import TRAINED_AS, ModelSettings, PretrainSettings, TrainingSettings, check_fit, preset_of
+from tasks.web.addresses import PublicAddress
+from tasks.web.urls import domain_of
 from warehouse.errors import SettingError, nearest
 from warehouse.store import is_inside
 

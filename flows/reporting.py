@@ -5,8 +5,8 @@ from __future__ import annotations
 from flows.making import Pipeline
 from flows.query import connect
 from flows.recipe import Source
-from tasks import card
-from tasks.report import render
+from tasks.report import card
+from tasks.report.page import render
 from warehouse.artifact import complete
 from warehouse.errors import MissingArtifact
 

@@ -24,7 +24,7 @@ from rich.markup import escape
 from flows.gate import OPEN, origins
 from flows.health import Api, faults, settle_dead_runs, wait_for_schedules
 from flows.secret import CLIENT, HOST, SERVER, basic, new_secret, secret_for, told
-from tasks.process import descendants, end_with_this_process
+from tasks.core.process import descendants, end_with_this_process
 from warehouse.errors import GristmillError
 
 POOLS = ("data", "gpu")

@@ -22,7 +22,7 @@ from rich.text import Text
 
 from flows.query import FORBIDDEN, check, confine, connect
 from flows.terminal import plain, visible
-from tasks.process import is_out_of_memory
+from tasks.core.process import is_out_of_memory
 from warehouse.errors import GristmillError, SettingError
 from warehouse.store import Store
 

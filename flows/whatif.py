@@ -13,11 +13,11 @@ from flows.making import Pipeline
 from flows.progress import size_text
 from flows.query import connect
 from flows.terminal import shown
-from tasks import policy as policies
-from tasks.facts import SelectSettings
-from tasks.policy import Policy
-from tasks.select import BYTES_PER_TOKEN
-from tasks.whatif import Comparison, compare
+from tasks.select import policy as policies
+from tasks.select.facts import SelectSettings
+from tasks.select.policy import Policy
+from tasks.select.stage import BYTES_PER_TOKEN
+from tasks.select.whatif import Comparison, compare
 from warehouse.artifact import complete
 from warehouse.errors import MissingArtifact, SettingError, nearest
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from models.generate import Sampling, generate
-from tasks.pretrain.published import load_run
-from tasks.pretrain.runs import KnownRun
-from tasks.tokenizer import Codec
+from tasks.tokens.tokenizer import Codec
+from tasks.train.published import load_run
+from tasks.train.runs import KnownRun
 from warehouse.errors import GristmillError
 from warehouse.store import Store
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flows.graph import NODES, Given
-from tasks.graph import Node
+from tasks.core.graph import Node
 from tests.conftest import PROJECT
 from tests.table import columns
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from flows.graph import STAGES
 from flows.making import Pipeline
 from flows.recipe import load_recipe
-from tasks.stage import Report, Stage, make_part_somewhere
+from tasks.core.stage import Report, Stage, make_part_somewhere
 
 
 class Threads:

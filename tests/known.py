@@ -17,8 +17,8 @@ from flows.recipe import load_recipe
 from models.architecture import Architecture
 from models.bert import build
 from models.transformer import Transformer
-from tasks.pretrain.job import CONFIG, WEIGHTS
-from tasks.stage import run_stages
+from tasks.core.stage import run_stages
+from tasks.train.job import CONFIG, WEIGHTS
 from warehouse.artifact import Counts, PartWriter
 
 Texts = Sequence[str | Mapping[str, Any]]

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from warcio.archiveiterator import ArchiveIterator
 
+from tasks.core.stage import run_stages
 from tasks.crawl.stage import content_input, crawl_to_use
 from tasks.extract.page import ExtractSettings
 from tasks.extract.stage import Extract
-from tasks.stage import run_stages
 from tests.conftest import PROJECT
 from tests.test_crawl import DRIVER, PAGES, Site, crawled
 from warehouse.artifact import load

@@ -18,8 +18,8 @@ from warcio.archiveiterator import ArchiveIterator
 from tasks.crawl.links import entries_of
 from tasks.crawl.robots import parse_robots
 from tasks.extract.warc import Malformed, records
-from tasks.http import decode
-from tasks.urls import canonical_url, domain_of
+from tasks.web.http import decode
+from tasks.web.urls import canonical_url, domain_of
 from tests.conftest import SHARED
 
 DATA = SHARED / "conformance"

@@ -21,14 +21,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from warcio.archiveiterator import ArchiveIterator
 
+from tasks.core.stage import run_stages
 from tasks.crawl.claims import Link
 from tasks.crawl.frontier import Frontier
 from tasks.crawl.settings import CrawlSettings
 from tasks.crawl.stage import Crawl, content_input, crawl_to_use
 from tasks.extract.page import ExtractSettings
 from tasks.extract.stage import Extract
-from tasks.stage import run_stages
-from tasks.urls import canonical_url
+from tasks.web.urls import canonical_url
 from tests.conftest import PROJECT
 from warehouse import log
 from warehouse.artifact import load, read_tables
@@ -173,7 +173,7 @@ from tasks.crawl.settings import CrawlSettings
 from tasks.crawl.stage import crawl_to_use
 from tasks.extract.page import ExtractSettings
 from tasks.extract.stage import Extract
-from tasks.stage import run_stages
+from tasks.core.stage import run_stages
 from warehouse.store import Store
 run_stages([crawl_to_use(Store(sys.argv[1]), CrawlSettings.model_validate_json(sys.argv[2]), "site", False)])
 """

@@ -20,6 +20,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.corpora import named_licences
+from tasks.core.stage import Input, MakeParts, Report, Stage, make_part, one_by_one, run_stages
 from tasks.dedup import band, minhash
 from tasks.dedup import texts as texts_module
 from tasks.dedup.band import Band, BandSettings
@@ -29,7 +30,6 @@ from tasks.dedup.minhash import Scheme
 from tasks.dedup.sign import Sign, SignSettings
 from tasks.dedup.similarity import overlaps
 from tasks.extract.page import doc_id_of
-from tasks.stage import Input, MakeParts, Report, Stage, make_part, one_by_one, run_stages
 from tests.conftest import SHARED
 from warehouse import log, schemas
 from warehouse.artifact import Counts, Manifest, PartWriter, Ref, load, read_tables, write_manifest

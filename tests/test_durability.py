@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from models.training import checkpoint
-from tasks.stage import Made, Report, Stage, StageSettings, run_stages
+from tasks.core.stage import Made, Report, Stage, StageSettings, run_stages
 from warehouse.artifact import Counts, PartWriter
 from warehouse.store import Store
 

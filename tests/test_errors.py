@@ -157,7 +157,7 @@ def test_unknown_page_and_step(finished: Run) -> None:
 
 
 def test_checkpoint_of_another_tokenizer_is_refused(finished: Run) -> None:
-    from tasks.pretrain.published import load_model
+    from tasks.train.published import load_model
     from warehouse import log
     from warehouse.artifact import Ref
     from warehouse.errors import GristmillError

@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save_file
 
 from flows.making import Pipeline
 from models.training.masking import Vocabulary, masked_sequence
-from tasks.imported import content_of
-from tasks.interchange import export, read_folder
-from tasks.pretrain.published import load_model, load_run
-from tasks.pretrain.runs import find_run
-from tasks.tokenizer import Codec
+from tasks.interchange.folder import export, read_folder
+from tasks.interchange.weights import content_of
+from tasks.tokens.tokenizer import Codec
+from tasks.train.published import load_model, load_run
+from tasks.train.runs import find_run
 from tests.known import chain, pipeline_over, publish
 from tests.test_known_scores import SETTINGS, prose
 from warehouse.errors import GristmillError
@@ -164,7 +164,7 @@ def test_an_export_whose_logits_differ_is_not_made(
     gpt: tuple[Pipeline, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """transformers is given other weights than the network has: the folder does not appear."""
-    import tasks.interchange as interchange
+    import tasks.interchange.folder as interchange
 
     pipeline, _ = gpt
     real = interchange.to_transformers

@@ -18,7 +18,7 @@ from flows.query import rows
 from flows.recipe import load_recipe
 from tasks.crawl import purge
 from tasks.crawl.purge import finish_purges, purged_member
-from tasks.tokenizer import Codec
+from tasks.tokens.tokenizer import Codec
 from tests.conftest import Run
 from warehouse.artifact import Ref, load, read_manifest, verified_path
 from warehouse.errors import GristmillError, StoreError
@@ -100,7 +100,7 @@ def test_checkpoints_that_saw_a_document_are_named_with_the_steps(copied: Run) -
     store = Store(str(copied.store))
     (page, *_) = rows(store, "SELECT url FROM documents_at_step('latest', 3) ORDER BY url")
     wish = forget(pipeline_of(copied), "url", page["url"], "asked", retrain=False)
-    from tasks.pretrain.order import StoredOrder
+    from tasks.train.order import StoredOrder
     from warehouse.catalog import connect
 
     with connect(store, order=StoredOrder(store)) as connection:

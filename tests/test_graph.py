@@ -12,8 +12,8 @@ import pytest
 from flows.graph import NODES, STAGES, made_from
 from flows.making import Pipeline
 from flows.recipe import load_recipe
-from tasks.graph import Node, every, one, optional, resolve, same
-from tasks.stage import Made, Report, Stage, StageSettings
+from tasks.core.graph import Node, every, one, optional, resolve, same
+from tasks.core.stage import Made, Report, Stage, StageSettings
 from tests.conftest import PROJECT, Run
 from tests.known import recipe_file
 from warehouse.artifact import PartWriter, Ref, artifact_key, complete

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from flows.graph import STAGES
 from flows.making import Pipeline
-from tasks.stage import Input, Stage, StageSettings
+from tasks.core.stage import Input, Stage, StageSettings
 from tests.known import pipeline_over
 from tests.test_known_scores import SETTINGS, prose
 from warehouse.errors import GristmillError

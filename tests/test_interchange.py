@@ -14,9 +14,10 @@ from models.bert import Bert, build
 from models.interchange import CLASSES, NotInterchangeable, from_transformers, to_transformers
 from models.presets import Shape
 from models.transformer import Transformer
-from tasks.imported import content_of, imported_settings
-from tasks.pretrain.published import load_model
-from tasks.pretrain.settings import PretrainSettings
+from tasks.interchange.imported import imported_settings
+from tasks.interchange.weights import content_of
+from tasks.train.published import load_model
+from tasks.train.settings import PretrainSettings
 from tests.conftest import Run
 from warehouse import log
 from warehouse.artifact import load

@@ -15,10 +15,10 @@ from flows.making import Pipeline
 from flows.query import rows
 from models.bert import Bert, MaskedBatch, build
 from models.presets import Shape
-from tasks.pretrain.data import TrainingData, masking_vocabulary
-from tasks.pretrain.published import load_run
-from tasks.pretrain.runs import find_run
-from tasks.tokenizer import Codec
+from tasks.tokens.tokenizer import Codec
+from tasks.train.data import TrainingData, masking_vocabulary
+from tasks.train.published import load_run
+from tasks.train.runs import find_run
 from tests.known import pipeline_over
 from tests.test_export_bert import BERT
 from tests.test_known_scores import prose

@@ -12,7 +12,7 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 from flows.making import Pipeline
 from flows.query import rows
 from flows.recipe import load_recipe
-from tasks.tokenizer import SPLIT
+from tasks.tokens.alphabet import SPLIT
 from tests.known import pipeline_over
 from warehouse.artifact import read_tables
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
+from tasks.core.stage import make_part
 from tasks.extract.archive import ExtractArchive, WarcSettings
 from tasks.extract.files import FilesSettings, external_files
 from tasks.extract.page import ExtractSettings, read_page
-from tasks.stage import make_part
 from warehouse.artifact import read_tables
 from warehouse.store import Store
 

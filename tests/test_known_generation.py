@@ -14,7 +14,7 @@ from models.bert import build
 from models.generate import Sampling, choose, generate
 from models.presets import Shape
 from models.transformer import Transformer
-from tasks.tokenizer import Codec
+from tasks.tokens.tokenizer import Codec
 from tests.known import chain, pipeline_over, publish, transitions
 from tests.test_known_scores import SETTINGS, prose
 

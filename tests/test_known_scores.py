@@ -19,7 +19,7 @@ from flows.query import rows
 from models.ngram import NGram
 from models.score import MaskedScores, Scored
 from tasks.evaluate.suite import Cloze, HeldOut, cloze_of, exponential, hidden_tokens, last_word, ratio
-from tasks.tokenizer import Codec
+from tasks.tokens.tokenizer import Codec
 from tests.known import chain, pipeline_over, publish, transitions
 from warehouse.artifact import read_tables
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from tasks.core.stage import Input
 from tasks.signals.lines import without_lines
 from tasks.signals.stage import Annotate, AnnotateSettings
-from tasks.stage import Input
 from tests.known import pipeline_over
 from tests.test_signals import measure
 from warehouse.artifact import Ref

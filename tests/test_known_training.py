@@ -18,11 +18,11 @@ from flows.query import connect, rows
 from models.training.loop import Batch, Training
 from models.training.order import BLOCK_SLOTS
 from models.training.parallel import Parallel
-from tasks.pretrain.data import TrainingData
-from tasks.pretrain.job import Job
-from tasks.pretrain.order import DataOrder
-from tasks.pretrain.process import plan_of
-from tasks.pretrain.settings import PretrainSettings
+from tasks.train.data import TrainingData
+from tasks.train.job import Job
+from tasks.train.order import DataOrder
+from tasks.train.process import plan_of
+from tasks.train.settings import PretrainSettings
 from tests.known import pipeline_over
 from tests.test_known_scores import prose
 from tests.test_training import Seen

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tasks.core.stage import run_stages
 from tasks.crawl.settings import CrawlSettings
 from tasks.crawl.stage import content_input, crawl_to_use
 from tasks.extract.page import ExtractSettings
 from tasks.extract.stage import Extract
-from tasks.stage import run_stages
 from tests.conftest import PROJECT
 from tests.lying_site import LyingSite
 from tests.test_crawl import DRIVER

@@ -7,11 +7,11 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from tasks import policy
-from tasks.draws import uniform
-from tasks.facts import SelectSettings
-from tasks.measured import SIGNALS
-from tasks.policy import Policy, Rule, passing
+from tasks.core.draws import uniform
+from tasks.select import policy
+from tasks.select.facts import SelectSettings
+from tasks.select.measured import SIGNALS
+from tasks.select.policy import Policy, Rule, passing
 from tests.conftest import PROJECT
 from warehouse.errors import SettingError
 

@@ -20,7 +20,7 @@ from tasks.crawl.robots import parse_robots, tags_of
 from tasks.crawl.scope import Scope, pattern_of
 from tasks.crawl.settings import CrawlSettings, CuratedLinks
 from tasks.crawl.stage import Crawl
-from tasks.urls import without_session
+from tasks.web.urls import without_session
 from tests.test_crawl import Site, crawled
 from warehouse.artifact import read_tables
 

@@ -17,7 +17,7 @@ from flows.making import Pipeline
 from flows.progress import duration_text, size_text
 from flows.query import rows
 from flows.recipe import load_recipe
-from tasks.process import descendants, events, usage
+from tasks.core.process import descendants, events, usage
 from tests.conftest import Run
 from tests.known import pipeline_over
 from tests.test_politeness import Told, page, told
@@ -53,7 +53,7 @@ def test_a_child_says_what_it_did_and_one_that_fails_is_an_error_whoever_killed_
 
 def test_memory_is_measured_in_bytes() -> None:
     _, before = usage()
-    script = "x = bytearray(200_000_000); x[::4096] = b'1' * len(x[::4096]); from tasks.process import usage; print(usage()[1])"
+    script = "x = bytearray(200_000_000); x[::4096] = b'1' * len(x[::4096]); from tasks.core.process import usage; print(usage()[1])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert 200e6 < int(done.stdout) < 20e9  # a child begins with the peak of its parent
     assert 20e6 < before < 20e9

@@ -19,8 +19,8 @@ from flows.graph import STAGES
 from flows.making import Pipeline
 from flows.query import rows
 from flows.recipe import load_recipe
-from tasks.measured import read_signals
 from tasks.repetition.recur import Texts, stretches, tally
+from tasks.select.measured import read_signals
 from tasks.signals.measure import buffers
 
 WORDS = [f"word{n}" for n in range(4000)]

@@ -14,7 +14,7 @@ from flows.making import Pipeline
 from flows.query import connect, rows
 from flows.recipe import load_recipe
 from flows.reporting import publish_report
-from tasks.report import render
+from tasks.report.page import render
 from tests.conftest import Run
 from tests.known import chain, pipeline_over, publish
 from tests.test_known_scores import SETTINGS, prose

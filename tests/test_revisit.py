@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from warcio.archiveiterator import ArchiveIterator
 
+from tasks.core.stage import run_stages
 from tasks.crawl.settings import CrawlSettings
 from tasks.crawl.stage import Crawl, content_input, crawl_to_use
 from tasks.extract.page import ExtractSettings
 from tasks.extract.stage import Extract
-from tasks.stage import run_stages
 from warehouse import log
 from warehouse.artifact import load, read_tables
 from warehouse.catalog import connect

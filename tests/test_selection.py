@@ -18,9 +18,9 @@ from flows.query import rows
 from flows.recipe import load_recipe
 from flows.reporting import publish_card
 from flows.whatif import policy_named
-from tasks.facts import SelectSettings
-from tasks.likeness import Likeness
-from tasks.whatif import compare
+from tasks.select.facts import SelectSettings
+from tasks.select.likeness import Likeness
+from tasks.select.whatif import compare
 from tests.conftest import Run
 from warehouse.errors import GristmillError, SettingError
 

@@ -22,7 +22,7 @@ from tasks.crawl.settings import SOFTWARE, CrawlSettings, CuratedLinks
 from tasks.dedup.match import MatchSettings
 from tasks.extract.page import ExtractSettings
 from tasks.extract.table import ExtractTable, TableSettings, TextSettings
-from tasks.pretrain.settings import ModelSettings
+from tasks.train.settings import ModelSettings
 from tests.conftest import free_port
 from tests.known import pipeline_over, publish
 from tests.test_crawl import Site, crawled
@@ -412,8 +412,8 @@ def test_sizes_that_are_given_win_over_those_of_a_preset_or_a_depth() -> None:
 
 @pytest.mark.parametrize("recompute", [False, True])
 def test_recompute_reaches_the_network(tmp_path: Path, recompute: bool) -> None:
-    from tasks.pretrain.job import Job
-    from tasks.pretrain.process import network_of
+    from tasks.train.job import Job
+    from tasks.train.process import network_of
     from warehouse.artifact import Ref
 
     settings = load_recipe(
@@ -428,7 +428,7 @@ def test_recompute_reaches_the_network(tmp_path: Path, recompute: bool) -> None:
 
 
 def test_settings_of_evaluation(tmp_path: Path) -> None:
-    from tasks.tokenizer import Codec
+    from tasks.tokens.tokenizer import Codec
     from tests.known import chain
 
     draw = Random(3)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.query import rows
-from tasks.pack import end_held_out, is_validation
-from tasks.tokenizer import Codec
+from tasks.tokens.pack import end_held_out, is_validation
+from tasks.tokens.tokenizer import Codec
 from tests.known import pipeline_over
 from tests.test_known_scores import SETTINGS, prose
 from warehouse.artifact import read_tables

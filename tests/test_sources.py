@@ -14,12 +14,12 @@ import pytest
 from pydantic import ValidationError
 
 from flows.recipe import Source
+from tasks.core.stage import Stage, run_stages
 from tasks.extract.archive import ExtractArchive, WarcSettings
 from tasks.extract.page import ExtractSettings
 from tasks.extract.table import ExtractTable, TableSettings, TextSettings
 from tasks.extract.warc import Record, body_of
-from tasks.http import BodyRefused
-from tasks.stage import Stage, run_stages
+from tasks.web.http import BodyRefused
 from tests.conftest import SHARED
 from tests.test_crawl import Site, crawled
 from warehouse.artifact import read_tables

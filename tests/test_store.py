@@ -108,8 +108,8 @@ def test_artifacts_and_queries_work_on_an_object_store(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     import pyarrow as pa
 
+    from tasks.core.stage import Input, run_stages
     from tasks.signals.stage import SCHEMA, Annotate, AnnotateSettings, measure
-    from tasks.stage import Input, run_stages
     from warehouse import log, schemas
     from warehouse.artifact import Counts, Manifest, PartWriter, Ref, read_tables, write_manifest
     from warehouse.catalog import connect
@@ -187,11 +187,11 @@ def test_crawls_archive_on_an_object_store_and_foreign_archives_are_read_from_on
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    from tasks.core.stage import run_stages
     from tasks.crawl.stage import content_input, crawl_to_use
     from tasks.extract.archive import ExtractArchive, WarcSettings
     from tasks.extract.page import ExtractSettings
     from tasks.extract.stage import Extract
-    from tasks.stage import run_stages
     from tests.test_crawl import PAGES, Site
     from warehouse.artifact import load, read_tables
 

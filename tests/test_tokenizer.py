@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import ByteLevelBPETokenizer, Regex, Tokenizer, models, pre_tokenizers
 
-from tasks.encode import LETTER, NUMBER, SPACE, UNSURE, Encoder, _kinds
-from tasks.pack import TokenStream, is_validation
-from tasks.tokenizer import END_OF_TEXT, SELF_CHECK, Codec
+from tasks.tokens.encode import LETTER, NUMBER, SPACE, UNSURE, Encoder, _kinds
+from tasks.tokens.pack import TokenStream, is_validation
+from tasks.tokens.tokenizer import END_OF_TEXT, SELF_CHECK, Codec
 from tests.conftest import SHARED, Run
 from warehouse import log
 from warehouse.artifact import read_tables

@@ -27,12 +27,12 @@ from models.training.order import draw_key
 from models.training.parallel import Parallel
 from models.training.schedule import RateSchedule
 from models.transformer import Transformer
-from tasks.pretrain.data import TrainingData
-from tasks.pretrain.job import Job
-from tasks.pretrain.order import DataOrder
-from tasks.pretrain.published import publish
-from tasks.pretrain.runs import find_run
-from tasks.pretrain.settings import PretrainSettings
+from tasks.train.data import TrainingData
+from tasks.train.job import Job
+from tasks.train.order import DataOrder
+from tasks.train.published import publish
+from tasks.train.runs import find_run
+from tasks.train.settings import PretrainSettings
 from tests.conftest import PROJECT, Run
 from warehouse import log
 from warehouse.artifact import Counts, PartWriter, Ref, load
@@ -69,9 +69,9 @@ def command(job: Job) -> list[str]:
     launcher = (
         [sys.executable]
         if job.settings.ranks == 1
-        else [sys.executable, "-m", "tasks.pretrain.launch", "--standalone", f"--nproc-per-node={job.settings.ranks}"]
+        else [sys.executable, "-m", "tasks.train.launch", "--standalone", f"--nproc-per-node={job.settings.ranks}"]
     )
-    return [*launcher, "-m", "tasks.pretrain.process", str(path)]
+    return [*launcher, "-m", "tasks.train.process", str(path)]
 
 
 def train(job: Job, environment: dict[str, str] | None = None) -> dict[str, torch.Tensor]:
@@ -208,7 +208,7 @@ def test_pinned_steps_are_saved_whatever_the_cadence_and_published_whole(finishe
 
 def test_ranks_end_with_the_process_that_started_them(finished: Run, tmp_path: Path) -> None:
     job = job_of(finished, tmp_path / "job", steps=100_000, save_every=5, ranks=2)
-    script = f"import sys\nfrom tasks.process import events\nlist(events({command(job)!r}, __import__('pathlib').Path('{tmp_path}/log')))"
+    script = f"import sys\nfrom tasks.core.process import events\nlist(events({command(job)!r}, __import__('pathlib').Path('{tmp_path}/log')))"
     with subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT) as parent:
         deadline = time.monotonic() + 120
         while not list(job.folder.glob("*.json")) and time.monotonic() < deadline:

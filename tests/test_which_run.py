@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from flows.query import rows
-from tasks.pretrain.published import load_run
-from tasks.pretrain.runs import find_run
+from tasks.train.published import load_run
+from tasks.train.runs import find_run
 from tests.conftest import PROJECT, Run
 from warehouse import log
 from warehouse.errors import MissingArtifact

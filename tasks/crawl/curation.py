@@ -11,7 +11,7 @@ import pyarrow.dataset as ds
 from tasks.crawl.claims import Link
 from tasks.crawl.scope import Refusal
 from tasks.crawl.settings import CuratedLinks
-from tasks.urls import canonical_url
+from tasks.web.urls import canonical_url
 from warehouse.errors import SettingError
 
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json"}

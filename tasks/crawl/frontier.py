@@ -17,7 +17,7 @@ from typing import Any
 from tasks.crawl.claims import CLAIM_COLUMNS, PAGE_COLUMNS, Claim, Link
 from tasks.crawl.patterns import Patterns
 from tasks.crawl.scope import Refusal, pattern_of
-from tasks.urls import domain_of
+from tasks.web.urls import domain_of
 
 WAITING, CLAIMED, DONE, REFUSED, RESTING = range(5)
 CACHED_URLS = 100_000

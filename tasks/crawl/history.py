@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from tasks.crawl.claims import PAGE_COLUMNS
 from tasks.crawl.frontier import REFUSED, RESTING, WAITING, Frontier
 from tasks.crawl.scope import Refusal, Scope
-from tasks.urls import domain_of
+from tasks.web.urls import domain_of
 from warehouse.artifact import Ref, archived, load, verified_path
 from warehouse.schemas import HOSTS, URLS
 from warehouse.store import Store

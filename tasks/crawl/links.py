@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 import xxhash
 from lxml import etree
 
-from tasks.http import BodyRefused, decode, decoded_body
-from tasks.parsing import parse
-from tasks.urls import canonical_url, without_session
+from tasks.web.http import BodyRefused, decode, decoded_body
+from tasks.web.parsing import parse
+from tasks.web.urls import canonical_url, without_session
 
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 MAX_LINKS = 10_000  # of one page; more are no navigation

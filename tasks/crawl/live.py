@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from tasks.core.process import emit
 from tasks.crawl.archive import Archive, Exchange
 from tasks.crawl.claims import PAGE_COLUMNS, Claim, Link
 from tasks.crawl.curation import curated
@@ -21,8 +22,7 @@ from tasks.crawl.robots import Robots
 from tasks.crawl.scope import Refusal, Scope
 from tasks.crawl.settings import CrawlSettings
 from tasks.crawl.visit import ROBOTS_RULE, Visit, forbidden, links_from
-from tasks.process import emit
-from tasks.urls import canonical_url
+from tasks.web.urls import canonical_url
 from warehouse.artifact import Ref
 from warehouse.store import Store
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from scrapy.http import Request
 
-from tasks.http import ACCEPTED_CODINGS
-from tasks.urls import canonical_url
+from tasks.web.http import ACCEPTED_CODINGS
+from tasks.web.urls import canonical_url
 
 ROBOTS_REDIRECTS = 5  # RFC 9309, section 2.3.1.2: at least so many
 VALIDATORS = (("If-None-Match", "etag"), ("If-Modified-Since", "last_modified"))

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from tasks.crawl.settings import CrawlSettings
-from tasks.urls import domain_of, host_name
+from tasks.web.urls import domain_of, host_name
 
 MAX_SEGMENTS = 30  # folders of a path
 MAX_REPEATS = 3  # times that one folder may stand in a path

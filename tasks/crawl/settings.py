@@ -8,8 +8,8 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from tasks.stage import StageSettings, operational
-from tasks.urls import canonical_url, domain_of, host_name
+from tasks.core.stage import StageSettings, operational
+from tasks.web.urls import canonical_url, domain_of, host_name
 
 SOFTWARE = "gristmill/0.1"
 MEBIBYTE = 1 << 20

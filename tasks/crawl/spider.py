@@ -27,7 +27,8 @@ from scrapy.exceptions import (
 )
 from scrapy.http import Request, Response
 
-from tasks.confined import Ended, Limits, Readers
+from tasks.core.confined import Ended, Limits, Readers
+from tasks.core.process import PARENT_VARIABLE, die_with_parent, emit
 from tasks.crawl.archive import Exchange, Headers
 from tasks.crawl.claims import Claim
 from tasks.crawl.guard import SETTINGS_KEY, GuardedResolver, limit_headers
@@ -46,9 +47,8 @@ from tasks.crawl.visit import (
     unanswered,
     visit_of,
 )
-from tasks.http import BodyRefused
-from tasks.process import PARENT_VARIABLE, die_with_parent, emit
-from tasks.urls import canonical_url, host_name
+from tasks.web.http import BodyRefused
+from tasks.web.urls import canonical_url, host_name
 
 FINISHED = "finished"
 READERS = 2  # processes that read answers: one that is kept busy by a page holds up no other host for long

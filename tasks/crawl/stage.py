@@ -11,12 +11,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from tasks.core.process import events
+from tasks.core.stage import Input, Made, Report, Stage
 from tasks.crawl.frontier import Frontier
 from tasks.crawl.history import NOT_REACHED, hosts_table, urls_table
 from tasks.crawl.live import Job
 from tasks.crawl.settings import CrawlSettings
-from tasks.process import events
-from tasks.stage import Input, Made, Report, Stage
 from warehouse.artifact import Counts, FileRecord, Manifest, PartWriter, Ref, complete, lost_archives, read_manifest
 from warehouse.errors import GristmillError
 from warehouse.log import runs

@@ -15,8 +15,8 @@ from tasks.crawl.politeness import OVERLOADED
 from tasks.crawl.robots import Tags, tags_of
 from tasks.crawl.scope import Refusal, is_generated
 from tasks.crawl.settings import CrawlSettings
-from tasks.http import BodyRefused, decoded_body
-from tasks.urls import canonical_url
+from tasks.web.http import BodyRefused, decoded_body
+from tasks.web.urls import canonical_url
 
 OK, NOT_MODIFIED, REQUEST_TIMEOUT, FIRST_SERVER_ERROR = 200, 304, 408, 500
 REDIRECTS = frozenset({301, 302, 303, 307, 308})

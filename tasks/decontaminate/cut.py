@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from pydantic import Field
 
-from tasks.stage import StageSettings
+from tasks.core.stage import StageSettings
 
 PIECE_BREAK = "\n\n"
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tasks.compiled import compiled
+from tasks.core.compiled import compiled
 from tasks.signals.characters import CODE_POINTS, SPACE, characters, code_point
 
 _PUNCTUATION = np.uint8(1 << 7)

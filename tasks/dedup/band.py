@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
+from tasks.core.stage import Made, Report, Stage, StageSettings, operational
 from tasks.dedup.candidates import Keyed, Pairs, ends_of, pairs_that_equal, pairs_that_share
 from tasks.dedup.sign import band_name
-from tasks.stage import Made, Report, Stage, StageSettings, operational
 from warehouse import schemas
 from warehouse.artifact import PartWriter, load
 from warehouse.errors import GristmillError

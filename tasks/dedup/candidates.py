@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tasks.compiled import compiled
+from tasks.core.compiled import compiled
 
 Numbers = npt.NDArray[np.uint64]
 Pairs = npt.NDArray[np.uint64]  # two rows each, the smaller in the upper 32 bits

@@ -8,13 +8,13 @@ from typing import Literal
 import pyarrow as pa
 from pydantic import Field
 
+from tasks.core.stage import Made, Report, Stage, StageSettings, operational
 from tasks.dedup.band import EQUAL, EQUAL_TEXT, EQUAL_URL
 from tasks.dedup.candidates import Pairs, ends_of, first_bands, packed
 from tasks.dedup.clusters import Numbers, clustered, duplicates_table, labels, preference
 from tasks.dedup.evidence import Evidence
 from tasks.dedup.members import read_members
 from tasks.dedup.texts import StoredShingles, distinct
-from tasks.stage import Made, Report, Stage, StageSettings, operational
 from warehouse import log
 from warehouse.artifact import Counts, Manifest, PartWriter, load, read_manifest, read_tables
 

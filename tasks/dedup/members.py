@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.core.stage import Input
 from tasks.dedup.clusters import Numbers
-from tasks.stage import Input
 from warehouse.scan import scan
 from warehouse.store import Store
 

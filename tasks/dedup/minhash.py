@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.compiled import compiled, kept
+from tasks.core.compiled import compiled, kept
 from tasks.dedup.digest import MULTIPLIERS, digest_of, digests
 from tasks.dedup.vectors import LANES, PADDING, affine_minima, xxh32_of_shingles
 from tasks.dedup.words import Room, lower_words, room_for, split_words, text_buffers

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from pydantic import Field, model_validator
 
+from tasks.core.stage import Made, Report, Stage, StageSettings
 from tasks.dedup.digest import digests
-from tasks.stage import Made, Report, Stage, StageSettings
 from warehouse import schemas
 from warehouse.artifact import Counts, PartWriter, file_of, load, read_tables
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.compiled import compiled
+from tasks.core.compiled import compiled
 
 _ONE = np.uint32(1)
 _LEAST_SLOTS = 1 << 10

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.compiled import compiled
+from tasks.core.compiled import compiled
 from tasks.dedup.vectors import CHUNK, LANES, PADDING, ascii_words, word_starts
 
 _CODE_POINTS, _ASSIGNED = 0x110000, 0x33480  # no letter, digit or mark of a word lies beyond

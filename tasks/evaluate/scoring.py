@@ -13,14 +13,14 @@ from models.bert import Bert
 from models.generate import Sampling, generate
 from models.ngram import NGram, unigram_on_hidden
 from models.score import LanguageModel, Network, score_masked
+from tasks.core.stage import Input
 from tasks.evaluate.settings import BASELINES, MODEL_PART, EvaluateSettings
 from tasks.evaluate.suite import Cloze, HeldOut, cloze_of, hidden_tokens, language_modelling, last_word, rows
-from tasks.pack import TokenStream, sources_of
-from tasks.pretrain.data import TrainingData, masking_vocabulary
-from tasks.pretrain.published import load_model
-from tasks.pretrain.settings import PretrainSettings
-from tasks.stage import Input
-from tasks.tokenizer import Codec
+from tasks.tokens.pack import TokenStream, sources_of
+from tasks.tokens.tokenizer import Codec
+from tasks.train.data import TrainingData, masking_vocabulary
+from tasks.train.published import load_model
+from tasks.train.settings import PretrainSettings
 from warehouse import schemas
 from warehouse.artifact import PartWriter, load, read_tables, verified_path
 from warehouse.store import Store

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.stage import StageSettings
+from tasks.core.stage import StageSettings
 
 BASELINES = {"baseline-unigram": 1, "baseline-bigram": 2, "baseline-5-gram": 5}
 MASKED_BASELINES = ("baseline-unigram",)

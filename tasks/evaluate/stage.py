@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
+from tasks.core.stage import Made, Report, Stage
 from tasks.evaluate.settings import BASELINES, MASKED_BASELINES, MODEL_PART, EvaluateSettings
-from tasks.pretrain.settings import PretrainSettings
-from tasks.stage import Made, Report, Stage
+from tasks.train.settings import PretrainSettings
 from warehouse.artifact import PartWriter, load
 
 

@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, ClassVar
 
-from tasks.confined import Thing
+from tasks.core.confined import Thing
 from tasks.extract.extraction import Extraction
 from tasks.extract.files import ExternalFile, FilesSettings, external_files
 from tasks.extract.page import Extracted, ExtractSettings, PageRefused, Read, read_html
 from tasks.extract.warc import Malformed, Record, body_of, records
-from tasks.http import BodyRefused, decode
-from tasks.urls import canonical_url
+from tasks.web.http import BodyRefused, decode
+from tasks.web.urls import canonical_url
 from warehouse.store import Store
 
 OK = 200

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from tasks.addresses import scrubbed
-from tasks.confined import Ended, Thing, read_confined
+from tasks.core.confined import Ended, Thing, read_confined
+from tasks.core.stage import Made, Report, Stage
 from tasks.extract.page import STAGE, Documents, ExtractSettings, Read, committed_documents, refusal_of
-from tasks.stage import Made, Report, Stage
+from tasks.web.addresses import scrubbed
 from warehouse import schemas
 from warehouse.artifact import PartRecord, PartWriter, Ref, read_tables
 from warehouse.removals import COLUMNS, Removal, first_concerned

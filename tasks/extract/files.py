@@ -15,8 +15,8 @@ from typing import IO, Any
 import fsspec
 from pydantic import Field
 
-from tasks.addresses import PublicAddress, expanded, public, scrubbed
-from tasks.stage import StageSettings
+from tasks.core.stage import StageSettings
+from tasks.web.addresses import PublicAddress, expanded, public, scrubbed
 from warehouse.errors import SettingError
 from warehouse.store import Store, sha256_of
 

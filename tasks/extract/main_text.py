@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from tasks.compiled import compiled
+from tasks.core.compiled import compiled
 from tasks.extract import dom, markup, patterns
 from tasks.extract.lines import heads_a_list_of_links, trimmed
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from selectolax.lexbor import LexborHTMLParser
 
-from tasks.urls import canonical_url
+from tasks.web.urls import canonical_url
 
 EARLIEST_YEAR, LATEST_YEAR = 1990, 2100  # a bound by the clock would make the answer depend on when it is asked
 # Names under which pages state in their heads when they were published, best first; JSON-LD comes after the first two.

@@ -11,13 +11,13 @@ import pyarrow.compute as pc
 from pydantic import Field
 from selectolax.lexbor import LexborHTMLParser
 
-from tasks.confined import MEMORY, TIME, Ended, Limits
+from tasks.core.confined import MEMORY, TIME, Ended, Limits
+from tasks.core.stage import Made, StageSettings, operational
 from tasks.extract.main_text import main_text
 from tasks.extract.metadata import Metadata, metadata_of
-from tasks.http import decode
-from tasks.parsing import parse
-from tasks.stage import Made, StageSettings, operational
-from tasks.urls import domain_of
+from tasks.web.http import decode
+from tasks.web.parsing import parse
+from tasks.web.urls import domain_of
 from warehouse import schemas
 from warehouse.artifact import Counts, PartWriter
 from warehouse.removals import Removal, first_concerned

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from tasks.confined import Thing
+from tasks.core.confined import Thing
 from tasks.extract.extraction import Extraction
 from tasks.extract.page import FORGOTTEN, PageRefused, Read, read_html
-from tasks.http import BodyRefused, decoded_body
+from tasks.web.http import BodyRefused, decoded_body
 from warehouse.artifact import Manifest, archived, load, part_name, read_tables, verified_path
 
 COLUMNS = ["url", "content_type", "body_bytes", "digest", "warc_path", "warc_offset", "bucket", "verdict"]

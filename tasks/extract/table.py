@@ -19,14 +19,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from tasks.addresses import scrubbed
-from tasks.confined import Thing
+from tasks.core.confined import Thing
 from tasks.extract.extraction import Extraction, opens
 from tasks.extract.files import ExternalFile, FilesSettings, external_files
 from tasks.extract.metadata import Metadata
 from tasks.extract.page import Extracted, ExtractSettings, PageRefused, Read, well_formed
-from tasks.http import decode
-from tasks.urls import canonical_url
+from tasks.web.addresses import scrubbed
+from tasks.web.http import decode
+from tasks.web.urls import canonical_url
 from warehouse.artifact import part_name
 from warehouse.errors import SettingError
 from warehouse.store import Store

@@ -15,7 +15,7 @@ from typing import IO
 from fastwarc.warc import ArchiveIterator, WarcRecord
 from warcio.archiveiterator import ArchiveIterator as PlainIterator
 
-from tasks.http import BodyRefused, decoded_body
+from tasks.web.http import BodyRefused, decoded_body
 
 ARC_SUFFIXES = (".arc", ".arc.gz")
 SEARCHED_AT_ONCE = 1 << 20

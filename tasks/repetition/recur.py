@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tasks.compiled import compiled
+from tasks.core.compiled import compiled
 from tasks.signals.anatomy import join_paragraphs, mixed, room_for, take_apart
 from tasks.signals.characters import characters
 

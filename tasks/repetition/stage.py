@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from tasks.core.stage import Made, Report, Stage, StageSettings, operational
 from tasks.dedup.digest import digests
 from tasks.repetition.recur import (
     KINDS,
@@ -23,7 +24,6 @@ from tasks.repetition.recur import (
 )
 from tasks.signals.definition import Signal
 from tasks.signals.measure import buffers
-from tasks.stage import Made, Report, Stage, StageSettings, operational
 from warehouse import schemas
 from warehouse.artifact import Counts, PartWriter, load, read_tables
 

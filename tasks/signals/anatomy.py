@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tasks.compiled import compiled
+from tasks.core.compiled import compiled
 from tasks.signals.characters import ALPHABETIC, NUMERIC, SPACE, UPPER, code_point
 
 HAS_ALPHABETIC, ALL_CAPITALS, ALL_NUMERIC = 1, 2, 4

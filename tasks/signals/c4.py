@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.compiled import compiled
+from tasks.core.compiled import compiled
 from tasks.signals.characters import STOP, code_point
 from tasks.signals.definition import Signal
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tasks.compiled import compiled
+from tasks.core.compiled import compiled
 
 SPACE, ALPHABETIC, UPPER, NUMERIC, STOP, BULLET = (1 << n for n in range(6))
 CODE_POINTS = 0x110000

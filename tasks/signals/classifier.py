@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tasks.compiled import compiled
+from tasks.core.compiled import compiled
 from tasks.signals.characters import SPACE, characters, code_point
 from tasks.signals.definition import Signal
 

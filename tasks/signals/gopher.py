@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.compiled import compiled
+from tasks.core.compiled import compiled
 from tasks.signals.anatomy import HAS_ALPHABETIC, mixed, repeated, slot_of, table_mask
 from tasks.signals.characters import BULLET, code_point
 from tasks.signals.definition import Signal

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.compiled import compiled
+from tasks.core.compiled import compiled
 from tasks.signals import c4, refinedweb
 from tasks.signals.anatomy import room_for, take_apart
 from tasks.signals.characters import characters

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.compiled import compiled
+from tasks.core.compiled import compiled
 from tasks.signals import c4, fineweb, gopher, redpajama, refinedweb
 from tasks.signals.anatomy import join_paragraphs, mixed, room_for, take_apart
 from tasks.signals.characters import characters

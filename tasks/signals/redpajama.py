@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.compiled import compiled
+from tasks.core.compiled import compiled
 from tasks.signals.anatomy import ALL_CAPITALS, slot_of, table_mask
 from tasks.signals.c4 import sentences
 from tasks.signals.definition import Signal

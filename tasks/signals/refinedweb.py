@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.compiled import compiled
+from tasks.core.compiled import compiled
 from tasks.signals.anatomy import ALL_NUMERIC
 from tasks.signals.characters import ALPHABETIC, UPPER, code_point
 from tasks.signals.definition import Signal

@@ -9,12 +9,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks import pii
+from tasks.core.stage import Made, Report, Stage, StageSettings
 from tasks.signals import classifier, compression, language
 from tasks.signals import measure as of_text
 from tasks.signals import pii as of_pii
 from tasks.signals.classifier import Classifier
 from tasks.signals.definition import Signal
-from tasks.stage import Made, Report, Stage, StageSettings
 from warehouse.artifact import Counts, PartWriter, file_of, load, read_tables
 
 SIGNALS: tuple[Signal, ...] = (

@@ -11,7 +11,7 @@ import torch
 
 from flows.recipe import load_recipe
 from tasks.crawl.purge import JOURNAL, finish_purges
-from tasks.interchange import _as_transformers_has_it
+from tasks.interchange.folder import _as_transformers_has_it
 from tests.conftest import Run
 from tests.test_which_run import said
 from warehouse.artifact import Manifest, Ref, read_manifest
@@ -85,7 +85,7 @@ def test_a_note_of_a_purge_cannot_overwrite_anything_else(tmp_path: Path) -> Non
 
 def test_what_is_executed_lies_in_no_store(tmp_path: Path) -> None:
     """Where torch.compile keeps what it compiled, pickles among it."""
-    from tasks.pretrain import stage
+    from tasks.train import stage
 
     assert "scratch" not in str(user_cache("inductor"))
     assert not str(user_cache("inductor")).startswith(str(tmp_path))

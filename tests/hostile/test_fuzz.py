@@ -20,13 +20,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.confined import Ended, Limits, Thing, read_confined
+from tasks.core.confined import Ended, Limits, Thing, read_confined
 from tasks.crawl.links import entries_of, facts_of
 from tasks.crawl.purge import note_of as purge_note
 from tasks.crawl.robots import parse_robots, tags_of
 from tasks.extract.page import read_page
 from tasks.extract.warc import Malformed, Record, body_of, records
-from tasks.http import BodyRefused, decode, decoded_body
+from tasks.web.http import BodyRefused, decode, decoded_body
 from tests.hostile.test_small_bombs import GOOD, warc
 from warehouse import log
 from warehouse.artifact import Counts, FileRecord, Manifest, PartRecord

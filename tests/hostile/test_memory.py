@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from flows.cli import _guarded
-from tasks.process import events, is_out_of_memory
+from tasks.core.process import events, is_out_of_memory
 from tests.conftest import PROJECT, Run
 from tests.test_training import command, job_of
 from warehouse.errors import GristmillError

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from flows.recipe import load_recipe
-from tasks.addresses import expanded, public, scrubbed
+from tasks.web.addresses import expanded, public, scrubbed
 from tests.conftest import PROJECT
 from warehouse.errors import SettingError
 

@@ -19,13 +19,13 @@ import pytest
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from tasks.confined import CRASH, MEMORY, TIME, Ended, Limits, Reader, Thing, read_confined
+from tasks.core.confined import CRASH, MEMORY, TIME, Ended, Limits, Reader, Thing, read_confined
+from tasks.core.process import descendants
+from tasks.core.stage import make_part
 from tasks.extract.archive import ExtractArchive, WarcSettings
 from tasks.extract.page import ExtractSettings
 from tasks.extract.table import ExtractTable, TableSettings
-from tasks.http import BodyRefused, decoded_body
-from tasks.process import descendants
-from tasks.stage import make_part
+from tasks.web.http import BodyRefused, decoded_body
 from tests.conftest import PROJECT
 from warehouse.artifact import read_tables
 from warehouse.store import Store
@@ -221,7 +221,7 @@ def test_a_reader_that_ended_is_there_again_for_the_next_call() -> None:
 def test_ctrl_c_for_the_whole_group_is_no_fault_of_what_is_read(tmp_path: Path) -> None:
     script = (
         "import os, signal, time\n"
-        "from tasks.confined import Limits, Reader\n"
+        "from tasks.core.confined import Limits, Reader\n"
         "def slow(n):\n    open('reading', 'w').close()\n    time.sleep(1.5)\n    return n\n"
         "signal.signal(signal.SIGINT, lambda *_: None)\n"
         "reader = Reader(slow, Limits(5, 1 << 28))\n"
