@@ -54,7 +54,7 @@ class Workers:
 def run_once(folder: Path) -> Row:
     """The recipe over the archives of a folder, into a new store."""
     from flows.making import Pipeline
-    from flows.recipe import load_recipe
+    from flows.recipe.loading import load_recipe
 
     with tempfile.TemporaryDirectory() as scratch:
         recipe = Path(scratch) / "path.toml"

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.engine import make, pipeline_of, run_name, show_link, show_summary, task_runner
+from flows.prefect.engine import make, pipeline_of, run_name, show_link, show_summary, task_runner
 from flows.query import SCORES, rows
-from flows.recipe import DEFAULT_CONFIG, Recipe
+from flows.recipe.loading import DEFAULT_CONFIG
+from flows.recipe.settings import Recipe
 from flows.reporting import publish_report
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from flows.recipe import Recipe
+from flows.recipe.settings import Recipe
 from tasks.core.graph import Node, Plan, ancestors, every, one, optional, resolve, same
 from tasks.core.stage import Input, Stage
 from tasks.crawl.stage import Crawl, content_input, crawl_to_use

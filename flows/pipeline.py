@@ -6,10 +6,11 @@ from prefect import flow
 
 from flows.corpus import corpus
 from flows.crawl import crawl
-from flows.engine import run_name, task_runner
 from flows.evaluate import evaluate
+from flows.prefect.engine import run_name, task_runner
 from flows.pretrain import pretrain
-from flows.recipe import DEFAULT_CONFIG, Recipe, load_recipe
+from flows.recipe.loading import DEFAULT_CONFIG, load_recipe
+from flows.recipe.settings import Recipe
 from flows.tokenizer import tokenizer
 from warehouse.log import new_run
 from warehouse.store import Store

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.engine import make, pipeline_of, run_name, show_summary, task_runner
+from flows.prefect.engine import make, pipeline_of, run_name, show_summary, task_runner
 from flows.query import rows
-from flows.recipe import DEFAULT_CONFIG, Recipe
+from flows.recipe.loading import DEFAULT_CONFIG
+from flows.recipe.settings import Recipe
 
 
 @flow(name="pretrain", flow_run_name=run_name, task_runner=task_runner())

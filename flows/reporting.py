@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flows.making import Pipeline
 from flows.query import connect
-from flows.recipe import Source
+from flows.recipe.settings import Source
 from tasks.report import card
 from tasks.report.page import render
 from warehouse.artifact import complete

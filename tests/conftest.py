@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from flows.gate import OPEN
-from flows.secret import basic
+from flows.prefect.gate import OPEN
+from flows.prefect.secret import basic
 
 # The gate draws the same examples in every run; `make fuzz` draws others, and more of them.
 settings.register_profile("gate", derandomize=True, deadline=None)
@@ -114,14 +114,14 @@ class Run:
 
     def gristmill(self, *arguments: str, overrides: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
         """Runs the command line in a process of its own."""
-        command = [sys.executable, "-m", "flows.cli", *arguments, *self._sets(overrides)]
+        command = [sys.executable, "-m", "flows.commands.cli", *arguments, *self._sets(overrides)]
         return subprocess.run(
             command, cwd=PROJECT, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"}
         )
 
     def here(self, *arguments: str, overrides: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
         """Runs the command line in this process, which spares its start."""
-        from flows.cli import main
+        from flows.commands.cli import main
 
         words, out, err = (
             [*arguments, *self._sets(overrides)],

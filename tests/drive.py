@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from flows.graph import STAGES
 from flows.making import Pipeline
-from flows.recipe import load_recipe
+from flows.recipe.loading import load_recipe
 from tasks.core.stage import Report, Stage, make_part_somewhere
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from flows.graph import STAGES
 from flows.making import Pipeline
-from flows.recipe import load_recipe
+from flows.recipe.loading import load_recipe
 from models.architecture import Architecture
 from models.bert import build
 from models.transformer import Transformer

@@ -42,7 +42,7 @@ class Sight:
 
 def settings() -> dict[str, set[str]]:
     """Path of each setting of a recipe -> the classes that own it; ``NAME`` stands for a name that a recipe chooses."""
-    from flows.recipe import Recipe
+    from flows.recipe.settings import Recipe
 
     found: dict[str, set[str]] = {}
 
@@ -89,7 +89,7 @@ def columns() -> dict[str, set[str]]:
 
 def options() -> dict[str, set[str]]:
     """Command -> its options, as they are typed."""
-    from flows.cli import app
+    from flows.commands.cli import app
 
     group: Any = typer.main.get_command(app)
     return {

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flows.cli import main
+from flows.commands.cli import main
 from flows.making import Pipeline
 from flows.query import rows
-from flows.recipe import load_recipe
+from flows.recipe.loading import load_recipe
 from tests.conftest import PROJECT, Run, locked
 from tests.test_which_run import said
 from warehouse import log
@@ -92,7 +92,17 @@ def test_sql_in_each_format_and_as_a_run_left_it(copied: Run) -> None:
     then = said(copied, "sql", query, "--format", "json", "-c", "demo-tiny", "--as-of", first[:20])
     assert json.loads(then)[0]["n"] == before
     out = copied.store.parent / "out.parquet"
-    command = [sys.executable, "-m", "flows.cli", "sql", query, "--format", "parquet", "--set", f"store={copied.store}"]
+    command = [
+        sys.executable,
+        "-m",
+        "flows.commands.cli",
+        "sql",
+        query,
+        "--format",
+        "parquet",
+        "--set",
+        f"store={copied.store}",
+    ]
     out.write_bytes(subprocess.run(command, cwd=PROJECT, capture_output=True, check=True).stdout)
     assert pq.read_table(pa.BufferReader(out.read_bytes())).num_rows == 1
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from flows.graph import STAGES
 from flows.making import Pipeline
 from flows.query import rows
-from flows.recipe import load_recipe
+from flows.recipe.loading import load_recipe
 from tasks.decontaminate.cut import CutSettings, without_stretches
 from tasks.decontaminate.grams import find, grams_of, index_of, normalised
 from tasks.signals.measure import buffers

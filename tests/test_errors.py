@@ -183,7 +183,16 @@ def test_commands_that_only_look_work(finished: Run) -> None:
 
 def test_shell_answers_queries(finished: Run) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "sql", "--config", "demo-tiny", "--set", f"store={finished.store}"],
+        [
+            sys.executable,
+            "-m",
+            "flows.commands.cli",
+            "sql",
+            "--config",
+            "demo-tiny",
+            "--set",
+            f"store={finished.store}",
+        ],
         cwd=PROJECT,
         input="SELECT 41 + 1 AS answer;\nSELEC;\nSELECT 2\n+ 2 AS four;\n",
         capture_output=True,

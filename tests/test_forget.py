@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from flows.forget import forget, purge_archives, waiting
+from flows.commands.forget import forget, purge_archives, waiting
 from flows.graph import STAGES
 from flows.making import Pipeline
 from flows.query import rows
-from flows.recipe import load_recipe
+from flows.recipe.loading import load_recipe
 from tasks.crawl import purge
 from tasks.crawl.purge import finish_purges, purged_member
 from tasks.tokens.tokenizer import Codec

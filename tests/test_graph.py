@@ -11,7 +11,7 @@ import pytest
 
 from flows.graph import NODES, STAGES, made_from
 from flows.making import Pipeline
-from flows.recipe import load_recipe
+from flows.recipe.loading import load_recipe
 from tasks.core.graph import Node, every, one, optional, resolve, same
 from tasks.core.stage import Made, Report, Stage, StageSettings
 from tests.conftest import PROJECT, Run

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 from flows.graph import NODES
 from tests.conftest import PROJECT
@@ -44,6 +45,64 @@ def test_rooms_import_only_downward() -> None:
                 f"{path.relative_to(PROJECT)} imports {name}" for name in found & FORBIDDEN_LIBRARIES.get(room, set())
             ]
     assert not uphill
+
+
+def modules() -> dict[str, Path]:
+    """Dotted name -> file, of all four rooms."""
+    return {
+        ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__"): path
+        for room in ("flows", "tasks", "models", "warehouse")
+        for path in (PROJECT / room).rglob("*.py")
+    }
+
+
+def imported(known: dict[str, Path], path: Path) -> set[str]:
+    """The modules of the project that a file imports, wherever in it, lines that go on included."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name in known}
+        elif isinstance(node, ast.ImportFrom) and node.module in known:
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= names & set(known) or {node.module}
+    return found
+
+
+def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
+    """The names that can be reached from themselves."""
+
+    def reached(start: str) -> set[str]:
+        seen, waiting = set[str](), list(arrows[start])
+        while waiting:
+            if (name := waiting.pop()) not in seen:
+                seen.add(name)
+                waiting += arrows.get(name, ())
+        return seen
+
+    return [[name, *sorted(reached(name))] for name in arrows if name in reached(name)]
+
+
+def test_no_two_files_and_no_two_folders_import_in_a_circle() -> None:
+    known = modules()
+    arrows = {name: imported(known, path) - {name} for name, path in known.items()}
+    assert sum(map(len, arrows.values())) > 600
+    assert circles(arrows) == []
+    folder = {name: path.parent.relative_to(PROJECT).as_posix() for name, path in known.items()}
+    between: dict[str, set[str]] = {}
+    for name, others in arrows.items():
+        # What lies beside the folders of flows/ (the flows themselves, table, queries) is no folder of its own.
+        between.setdefault(folder[name], set()).update(folder[other] for other in others)
+    assert circles({name: others - {name, "flows"} for name, others in between.items() if name != "flows"}) == []
+
+
+def test_a_circle_is_seen() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})
+    assert not circles({"a": {"b"}, "b": {"c"}, "c": set()})
+
+
+def test_tasks_are_in_rooms() -> None:
+    loose = {path.name for path in (PROJECT / "tasks").glob("*.py")} - {"__init__.py", "pii.py"}
+    assert loose == set()
 
 
 def test_stages_do_not_import_one_another_except_for_their_data_and_settings() -> None:
@@ -87,6 +146,6 @@ def test_no_file_names_a_path_of_this_machine() -> None:
 def test_what_only_looks_does_not_wait_for_what_only_computes() -> None:
     """A question to the store, or the state of a recipe, is answered before torch alone would have been imported."""
     slow = {"torch", "transformers", "datasketch", "scipy.stats", "sklearn", "twisted", "matplotlib", "prefect"}
-    script = "import sys, flows.cli, flows.making, flows.query, flows.shell, flows.forget\nprint(*sys.modules)"
+    script = "import sys, flows.commands.cli, flows.making, flows.query, flows.commands.shell, flows.commands.forget\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert slow & set(done.stdout.split()) == set()

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from flows.making import Pipeline
 from flows.query import rows
-from flows.recipe import load_recipe
+from flows.recipe.loading import load_recipe
 from tasks.decontaminate.cut import CutSettings, without_stretches
 from tasks.decontaminate.sets import EvaluationSet, pieces
 from tasks.dedup.candidates import ends_of, first_bands, packed

@@ -11,9 +11,9 @@ import sys
 
 import pytest
 
-from flows.cli import main
-from flows.health import _is_alive
-from flows.progress import duration_text
+from flows.commands.cli import main
+from flows.prefect.health import _is_alive
+from flows.prefect.progress import duration_text
 from flows.query import connect, rows
 from tests.conftest import Run
 from tests.test_which_run import said

@@ -142,7 +142,7 @@ def written(chained: tuple[Pipeline, str, Transformer], *options: str) -> str:
     import contextlib
     import io
 
-    from flows.cli import main
+    from flows.commands.cli import main
 
     out = io.StringIO()
     recipe = Path(chained[0].store.url).parent / "recipe.toml"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flows.cli import main
+from flows.commands.cli import main
 from flows.making import Pipeline
 from flows.query import rows
 from models.ngram import NGram

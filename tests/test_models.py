@@ -12,8 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.cli import main
-from flows.recipe import load_recipe
+from flows.commands.cli import main
+from flows.recipe.loading import load_recipe
 from models import loss
 from models.attention import _blocks, _flex, attend, attend_dense
 from models.bert import build

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from flows.health import Api, faults, wait_for_schedules
-from flows.recipe import load_recipe
+from flows.prefect.health import Api, faults, wait_for_schedules
+from flows.recipe.loading import load_recipe
 from tests.conftest import PROJECT, Run, free_port
 from tests.test_training import descendants, ended
 from warehouse.errors import GristmillError
@@ -57,7 +57,7 @@ class Ui:
         said = self.folder / "said"
         home = {"PREFECT_HOME": str(self.folder / "prefect"), "PREFECT_WORKER_QUERY_SECONDS": "2"}
         variables = {**os.environ, **home, "COLUMNS": "200"}
-        command = [sys.executable, "-m", "flows.cli", "ui", "--port", str(self.port)]
+        command = [sys.executable, "-m", "flows.commands.cli", "ui", "--port", str(self.port)]
         with (
             said.open("w") as out,
             subprocess.Popen(command, cwd=self.folder, env=variables, stdout=out, stderr=out) as process,
@@ -120,7 +120,7 @@ def test_a_schedule_fires_and_after_server_and_workers_were_killed_the_next_run_
         assert len(family) >= 5  # server, two workers, the run, its trainer
         for number in family:
             said = Path(f"/proc/{number}/cmdline").read_bytes()
-            if any(name in said for name in (b"prefect", b"flows.gate", b"flows.worker")):
+            if any(name in said for name in (b"prefect", b"flows.prefect.gate", b"flows.prefect.worker")):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(number, signal.SIGKILL)
         process.kill()

@@ -111,7 +111,7 @@ def test_command_line_killed_and_run_again_ends_in_the_same_bytes(
     command = [
         sys.executable,
         "-m",
-        "flows.cli",
+        "flows.commands.cli",
         "run",
         "demo-tiny",
         *(word for o in run.overrides for word in ("--set", o)),
@@ -240,7 +240,7 @@ def test_store_named_from_another_folder_is_the_same_store(finished: Run, tmp_pa
         [
             sys.executable,
             "-m",
-            "flows.cli",
+            "flows.commands.cli",
             "sql",
             "SELECT count(*) AS n FROM corpus",
             "--format",
@@ -264,7 +264,7 @@ def training(finished: Run, folder: Path) -> Iterator[tuple[Run, subprocess.Pope
     run = Run(folder / "store", finished.ports)
     sets = (*run.overrides, "pretrain.steps=100000", "pretrain.save_every=100000", "pretrain.log_every=1")
     words = [word for one in sets for word in ("--set", one)]
-    command = [sys.executable, "-m", "flows.cli", "pretrain", "demo-tiny", *words]
+    command = [sys.executable, "-m", "flows.commands.cli", "pretrain", "demo-tiny", *words]
     with (
         (folder / "errors").open("w") as errors,
         subprocess.Popen(command, cwd=PROJECT, stderr=errors, start_new_session=True) as process,

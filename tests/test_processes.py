@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from flows.health import _is_alive
 from flows.making import Pipeline
-from flows.progress import duration_text, size_text
+from flows.prefect.health import _is_alive
+from flows.prefect.progress import duration_text, size_text
 from flows.query import rows
-from flows.recipe import load_recipe
+from flows.recipe.loading import load_recipe
 from tasks.core.process import descendants, events, usage
 from tests.conftest import Run
 from tests.known import pipeline_over
@@ -88,7 +88,7 @@ def test_only_what_passes_is_tried_again() -> None:
 
     from prefect.states import Failed
 
-    from flows.engine import _can_retry
+    from flows.prefect.engine import _can_retry
 
     for error, again in (
         (OSError("disk"), True),

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from flows.graph import STAGES
 from flows.making import Pipeline
 from flows.query import rows
-from flows.recipe import load_recipe
+from flows.recipe.loading import load_recipe
 from tasks.repetition.recur import Texts, stretches, tally
 from tasks.select.measured import read_signals
 from tasks.signals.measure import buffers

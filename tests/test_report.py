@@ -12,7 +12,7 @@ import pytest
 
 from flows.making import Pipeline
 from flows.query import connect, rows
-from flows.recipe import load_recipe
+from flows.recipe.loading import load_recipe
 from flows.reporting import publish_report
 from tasks.report.page import render
 from tests.conftest import Run

@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from flows.commands.whatif import policy_named
 from flows.graph import STAGES
 from flows.making import Pipeline
 from flows.query import rows
-from flows.recipe import load_recipe
+from flows.recipe.loading import load_recipe
 from flows.reporting import publish_card
-from flows.whatif import policy_named
 from tasks.select.facts import SelectSettings
 from tasks.select.likeness import Likeness
 from tasks.select.whatif import compare

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from flows.health import Api
+from flows.prefect.health import Api
+from flows.prefect.secret import CLIENT
+from flows.prefect.server import deploy, server_environment, start_server, start_workers, stop
 from flows.query import rows
-from flows.recipe import load_recipe
-from flows.secret import CLIENT
-from flows.server import deploy, server_environment, start_server, start_workers, stop
+from flows.recipe.loading import load_recipe
 from tests.conftest import CHROMIUM, CHROMIUM_FLAGS, PROJECT, Run, free_port, sign_in
 from warehouse.store import Store
 
@@ -140,7 +140,7 @@ def test_page_of_the_run_shows_its_tasks_and_artifacts(server: Server, completed
 
 def test_credentials_are_taken_from_a_secret_block_of_the_server(server: Server) -> None:
     script = (
-        "import os; from prefect.blocks.system import Secret; from flows.options import recipe_of\n"
+        "import os; from prefect.blocks.system import Secret; from flows.commands.options import recipe_of\n"
         "Secret(value='hunter2horse').save('gristmill-test-word')\n"
         "recipe_of('demo-tiny', ['sources.x.jsonl.files=[\"https://me:${GRISTMILL_TEST_WORD}@h.example/x.jsonl\"]'])\n"
         "print(os.environ['GRISTMILL_TEST_WORD'])"

@@ -16,7 +16,7 @@ import torch
 
 from flows.making import Pipeline
 from flows.query import rows
-from flows.recipe import load_recipe
+from flows.recipe.loading import load_recipe
 from models.bert import build
 from tasks.crawl.settings import SOFTWARE, CrawlSettings, CuratedLinks
 from tasks.dedup.match import MatchSettings

@@ -109,7 +109,7 @@ def test_what_the_model_card_tells_people_to_type_works(trained: tuple[Run, list
         assert f"| trained on | {steps * 4 * 64:,} tokens |" in card
         (command,) = re.findall(r"^gristmill (.*)$", card, re.M)
         done = subprocess.run(
-            [sys.executable, "-m", "flows.cli", *shlex.split(command)],
+            [sys.executable, "-m", "flows.commands.cli", *shlex.split(command)],
             cwd=PROJECT,
             capture_output=True,
             text=True,

@@ -15,7 +15,7 @@ import pytest
 
 from flows.making import Pipeline
 from flows.query import rows
-from flows.recipe import load_recipe
+from flows.recipe.loading import load_recipe
 from tests.conftest import Run, locked
 from tests.test_which_run import said
 from warehouse import log

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows.recipe import load_recipe
+from flows.recipe.loading import load_recipe
 from tasks.crawl.purge import JOURNAL, finish_purges
 from tasks.interchange.folder import _as_transformers_has_it
 from tests.conftest import Run

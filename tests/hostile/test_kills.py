@@ -24,7 +24,7 @@ def forgetting(run: Run) -> list[str]:
     """The command that forgets some documents and purges the archive of them."""
     query = "SELECT id AS doc_id FROM corpus ORDER BY url LIMIT 3"
     sets = [word for one in run.overrides for word in ("--set", one)]
-    return [sys.executable, "-m", "flows.cli", "forget", "demo-tiny", "--query", query, "--purge", *sets]
+    return [sys.executable, "-m", "flows.commands.cli", "forget", "demo-tiny", "--query", query, "--purge", *sets]
 
 
 @pytest.mark.timeout(500)

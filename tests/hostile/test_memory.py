@@ -11,7 +11,7 @@ import duckdb
 import numpy as np
 import pytest
 
-from flows.cli import _guarded
+from flows.commands.cli import _guarded
 from tasks.core.process import events, is_out_of_memory
 from tests.conftest import PROJECT, Run
 from tests.test_training import command, job_of

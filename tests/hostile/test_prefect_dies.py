@@ -19,7 +19,7 @@ from tests.test_training import descendants
 def test_a_run_goes_on_where_its_temporary_server_is_killed(copied: Run, tmp_path: Path) -> None:
     changes = ("pretrain.steps=700", "pretrain.log_every=1")
     overrides = [word for change in (*copied.overrides, *changes) for word in ("--set", change)]
-    command = [sys.executable, "-m", "flows.cli", "pretrain", "demo-tiny", *overrides]
+    command = [sys.executable, "-m", "flows.commands.cli", "pretrain", "demo-tiny", *overrides]
     before = set((copied.store / "log" / "metrics").rglob("*.parquet"))
     with (
         (tmp_path / "said").open("w") as out,
@@ -29,7 +29,7 @@ def test_a_run_goes_on_where_its_temporary_server_is_killed(copied: Run, tmp_pat
         (server,) = [
             number
             for number in descendants(process.pid)
-            if b"flows.gate" in Path(f"/proc/{number}/cmdline").read_bytes()
+            if b"flows.prefect.gate" in Path(f"/proc/{number}/cmdline").read_bytes()
         ]
         os.kill(server, signal.SIGKILL)
         status = process.wait(200)
@@ -44,7 +44,7 @@ def test_servers_that_start_at_once_on_a_new_database_all_start(tmp_path: Path) 
     """As two commands in two terminals, the first ever on a machine."""
     variables = {**os.environ, "PREFECT_HOME": str(tmp_path / "prefect")}
     variables.pop("PREFECT_API_URL", None)
-    script = "from flows.server import TemporaryServer; server = TemporaryServer(print); server.stop()"
+    script = "from flows.prefect.server import TemporaryServer; server = TemporaryServer(print); server.stop()"
     command = [sys.executable, "-c", script]
     started = [subprocess.Popen(command, cwd=PROJECT, env=variables, stderr=subprocess.PIPE) for _ in range(3)]
     for process in started:

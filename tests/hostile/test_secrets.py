@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.recipe import load_recipe
+from flows.recipe.loading import load_recipe
 from tasks.web.addresses import expanded, public, scrubbed
 from tests.conftest import PROJECT
 from warehouse.errors import SettingError
@@ -66,7 +66,7 @@ def gristmill(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         "THE_PASSWORD": PASSWORD,
         "THE_SIGNATURE": SIGNATURE,
     }
-    command = [sys.executable, "-m", "flows.cli", *words]
+    command = [sys.executable, "-m", "flows.commands.cli", *words]
     return subprocess.run(command, cwd=PROJECT, env=variables, capture_output=True, text=True, check=False)
 
 

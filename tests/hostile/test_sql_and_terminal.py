@@ -71,7 +71,7 @@ def nasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "flows.cli", *words]
+    return [sys.executable, "-m", "flows.commands.cli", *words]
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
@@ -81,7 +81,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 def test_questions_touch_no_file_but_the_stores_tables(nasty: Path, tmp_path: Path) -> None:
     from contextlib import redirect_stdout
 
-    from flows.shell import answer
+    from flows.commands.shell import answer
     from warehouse.errors import GristmillError
     from warehouse.store import Store
 

@@ -16,10 +16,10 @@ from typing import Any
 import httpx
 import pytest
 
-from flows.health import Api
-from flows.secret import CLIENT, basic, secret_for, told
-from flows.server import deploy, server_environment, start_server, start_workers, stop
-from flows.worker import check
+from flows.prefect.health import Api
+from flows.prefect.secret import CLIENT, basic, secret_for, told
+from flows.prefect.server import deploy, server_environment, start_server, start_workers, stop
+from flows.prefect.worker import check
 from tests.conftest import CHROMIUM, CHROMIUM_FLAGS, PROJECT, free_port, sign_in
 from warehouse.errors import GristmillError
 
@@ -200,7 +200,7 @@ def test_workers_refuse_what_the_project_does_not_deploy() -> None:
     Deployment.pull_steps = [{"prefect.deployments.steps.set_working_directory": {"directory": "/tmp"}}]  # type: ignore[assignment]
     with pytest.raises(GristmillError, match="other pull steps"):
         check(Deployment(), PROJECT)
-    for entrypoint in ("flows/cli.py:main", "os:system", "/tmp/x.py:flow"):
+    for entrypoint in ("flows/commands/cli.py:main", "os:system", "/tmp/x.py:flow"):
         Deployment.entrypoint, Deployment.pull_steps = entrypoint, None
         with pytest.raises(GristmillError, match="does not deploy"):
             check(Deployment(), PROJECT)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.options import DEFAULT, LATEST, AsOf, Config, ConfigOption, Overrides, RunName, console, recipe_of
+from flows.commands.options import DEFAULT, LATEST, AsOf, Config, ConfigOption, Overrides, RunName, console, recipe_of
 from warehouse.errors import GristmillError
 from warehouse.store import Store
 
@@ -23,7 +23,7 @@ def sql(
     overrides: Overrides = [],
 ) -> None:
     """Asks the store in SQL (DuckDB): pages, documents, signals, duplicates, decisions, corpus, metrics, and more."""
-    from flows.shell import answer, shell
+    from flows.commands.shell import answer, shell
 
     recipe = recipe_of(config, overrides)
     store = Store(recipe.store)
@@ -40,7 +40,7 @@ def why(
     overrides: Overrides = [],
 ) -> None:
     """Says what became of a page: fetched, extracted, removed or kept, by which rule, and where its tokens are."""
-    from flows.shell import answer
+    from flows.commands.shell import answer
     from tasks.web.urls import canonical_url
 
     try:
@@ -66,7 +66,7 @@ def lineage(
     overrides: Overrides = [],
 ) -> None:
     """Names the documents in a training step's batch, with their URLs and their places in the archive."""
-    from flows.shell import answer
+    from flows.commands.shell import answer
     from tasks.train.runs import find_run
 
     recipe = recipe_of(config, overrides)
@@ -92,7 +92,7 @@ def what_if(
     source: Annotated[list[str], typer.Option(help="a source to try it on; those that have a policy by default")] = [],
 ) -> None:
     """Shows what another policy would keep, from the signals that are there."""
-    from flows import whatif
+    from flows.commands import whatif
     from flows.making import Pipeline
     from tasks.select.measured import SIGNALS
 
@@ -115,7 +115,7 @@ def histogram(
     overrides: Overrides = [],
 ) -> None:
     """Shows how a signal is spread over each source, and which of it is kept."""
-    from flows.histogram import histogram as show
+    from flows.commands.histogram import histogram as show
 
     recipe = recipe_of(config, overrides)
     show(Store(recipe.store), signal, console, recipe.name)

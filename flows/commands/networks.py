@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from flows.options import DEFAULT, LATEST, Config, ConfigOption, Overrides, RunName, console, recipe_of, store_of
+from flows.commands.options import (
+    DEFAULT,
+    LATEST,
+    Config,
+    ConfigOption,
+    Overrides,
+    RunName,
+    console,
+    recipe_of,
+    store_of,
+)
 from flows.terminal import for_stream
 from models.planning import GPUS, plan_training
 from warehouse.errors import SettingError, nearest
@@ -44,7 +54,7 @@ def generate(
     seed: Annotated[int, typer.Option(help="the same seed writes the same text", min=0, max=LARGEST_SEED)] = 1,
 ) -> None:
     """Continues a text with a trained model."""
-    from flows.writing import write
+    from flows.commands.writing import write
     from models.generate import Sampling
     from tasks.train.runs import find_run
 
@@ -168,7 +178,7 @@ def _planned(model: str, overrides: list[str]) -> tuple[Architecture, int]:
 
 
 def _plan_table(values: dict[str, Any], arch: Architecture, memory: float, recompute: bool) -> Table:
-    from flows.progress import size_text
+    from flows.prefect.progress import size_text
 
     table = Table(
         title=f"{values['model']} on {values['gpus']:,} {values['gpu'].upper()}",

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from flows import ask, networks
-from flows.options import DEFAULT, INTERRUPTED, STOPPED, Config, Overrides, Verbose, console, recipe_of
+from flows.commands import ask, networks
+from flows.commands.options import DEFAULT, INTERRUPTED, STOPPED, Config, Overrides, Verbose, console, recipe_of
 from flows.terminal import plain, shown
 from tasks.core.process import is_out_of_memory
 from warehouse.errors import GristmillError, SettingError
@@ -28,8 +28,8 @@ NO_MEMORY = (
 )
 
 if TYPE_CHECKING:
-    from flows.progress import Terminal
-    from flows.server import TemporaryServer
+    from flows.prefect.progress import Terminal
+    from flows.prefect.server import TemporaryServer
 
 app = typer.Typer(
     help="Gristmill: web pages in, a language model out, and every grain accounted for.",
@@ -57,10 +57,10 @@ def _run_flow(
     _prepare_prefect(verbose)
     from importlib import import_module
 
-    from flows.engine import watching
-    from flows.forget import print_heeded, waiting
-    from flows.progress import Terminal
-    from flows.server import TemporaryServer, server_of_settings
+    from flows.commands.forget import print_heeded, waiting
+    from flows.prefect.engine import watching
+    from flows.prefect.progress import Terminal
+    from flows.prefect.server import TemporaryServer, server_of_settings
     from tasks.crawl.purge import finish_purges
     from warehouse.log import now
 
@@ -175,9 +175,9 @@ def status(
     verify: Annotated[bool, typer.Option(help="read every file of the store and compare its SHA-256")] = False,
 ) -> None:
     """Shows which artifacts of a recipe are made, which are to be made, and what they cost."""
+    from flows.commands.status import print_status
+    from flows.commands.verify import verify as verify_store
     from flows.making import Pipeline
-    from flows.status import print_status
-    from flows.verify import verify as verify_store
 
     recipe = recipe_of(config, overrides)
     whole = verify_store(Store(recipe.store), console) if verify else True
@@ -201,8 +201,8 @@ def forget(
     purge: Annotated[bool, typer.Option(help="take them out of the archives of crawls, for good")] = False,
 ) -> None:
     """Leaves documents out from the next run on, and tells which artifacts and checkpoints hold them."""
-    from flows.forget import forget as record_removal
-    from flows.forget import print_removal, purge_archives
+    from flows.commands.forget import forget as record_removal
+    from flows.commands.forget import print_removal, purge_archives
     from flows.making import Pipeline
     from tasks.crawl.purge import finish_purges
 
@@ -240,7 +240,7 @@ def report(config: Config = DEFAULT, overrides: Overrides = []) -> None:
 def ui(port: Annotated[int, typer.Option(help="port of the Prefect server on loopback")] = 4200) -> None:
     """Runs a local Prefect server with every deployment and the workers, until interrupted."""
     _prepare_prefect(verbose=False)
-    from flows.server import serve_ui
+    from flows.prefect.server import serve_ui
 
     serve_ui(Path.cwd(), port, console)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from flows.forget import warn_of_waiting
+from flows.commands.forget import warn_of_waiting
 from flows.graph import STAGES
 from flows.making import Pipeline
-from flows.progress import duration_text, size_text
+from flows.prefect.progress import duration_text, size_text
 from flows.query import rows
 from flows.terminal import shown
 from warehouse.artifact import Ref, complete, read_manifest, valid_record

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.making import Pipeline
-from flows.progress import size_text
+from flows.prefect.progress import size_text
 from flows.query import connect
 from flows.terminal import shown
 from tasks.select import policy as policies

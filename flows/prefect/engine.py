@@ -22,11 +22,12 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.credentials import fill_from_blocks
 from flows.making import Pipeline
-from flows.progress import duration_text, size_text
-from flows.recipe import Recipe, load_recipe
-from flows.server import WITH_WORKER
+from flows.prefect.credentials import fill_from_blocks
+from flows.prefect.progress import duration_text, size_text
+from flows.prefect.server import WITH_WORKER
+from flows.recipe.loading import load_recipe
+from flows.recipe.settings import Recipe
 from tasks.core.process import die_with_parent, stop_children
 from tasks.core.stage import Report, Stage, make_part_somewhere
 from warehouse.artifact import Manifest, complete

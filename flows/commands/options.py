@@ -27,8 +27,8 @@ AsOf = Annotated[str | None, typer.Option(help="show the store as the run whose 
 
 def recipe_of(config: str, overrides: list[str]) -> Any:
     """The recipe with its overrides."""
-    from flows.credentials import fill_from_blocks
-    from flows.recipe import load_recipe
+    from flows.prefect.credentials import fill_from_blocks
+    from flows.recipe.loading import load_recipe
 
     recipe = load_recipe(config, tuple(overrides))
     fill_from_blocks(recipe)

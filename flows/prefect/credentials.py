@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from flows.recipe import Recipe
+from flows.recipe.settings import Recipe
 from tasks.web.addresses import variables
 
 
@@ -18,7 +18,7 @@ def fill_from_blocks(recipe: Recipe) -> None:
         return
     from prefect.blocks.system import Secret
 
-    from flows.server import server_of_settings
+    from flows.prefect.server import server_of_settings
 
     if not server_of_settings():
         return
