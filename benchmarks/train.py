@@ -95,6 +95,7 @@ def run_ours(job: dict[str, Any]) -> None:
     import torch
 
     from models.bert import build
+    from models.objectives.chosen import OBJECTIVES
     from models.training.loop import Plan, Training
     from models.training.optimizer import OptimizerPlan
     from models.training.parallel import Parallel
@@ -124,7 +125,16 @@ def run_ours(job: dict[str, Any]) -> None:
     )
     clock = Clock(job["warmup"] + job["steps"])
     with tempfile.TemporaryDirectory() as folder:
-        training = Training(model, plan, RandomTokens(size), Path(folder), clock, Parallel(), torch.device("cpu"))
+        training = Training(
+            model,
+            OBJECTIVES["next token"],
+            plan,
+            RandomTokens(size),
+            Path(folder),
+            clock,
+            Parallel(),
+            torch.device("cpu"),
+        )
         if "save_every" not in job:
             training.save = lambda: None  # type: ignore[method-assign] # its memory is no part of training's
         training.run()

@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.architecture import Architecture
-from models.loss import cross_entropy
 from models.transformer import Transformer
-
-
-class MaskedBatch(NamedTuple):
-    """Sequences of two segments with some tokens hidden.
-
-    ``ids`` and ``types`` are (batch, time); ``positions``, ``targets`` and ``weights`` (batch, predictions): where a
-    token was hidden, which, and 1, or 0 where a sequence has fewer; ``not_next`` (batch,) is 1 where the second
-    segment does not follow the first.
-    """
-
-    ids: Tensor
-    types: Tensor
-    positions: Tensor
-    targets: Tensor
-    weights: Tensor
-    not_next: Tensor
 
 
 class Bert(Transformer):
@@ -55,38 +36,14 @@ class Bert(Transformer):
         logits: Tensor = self.next_sentence(torch.tanh(self.pooler(hidden[:, 0])))
         return logits
 
-    def masked_logits(self, hidden: Tensor, batch: MaskedBatch) -> Tensor:
-        """(batch, predictions, vocabulary) of the hidden tokens."""
-        return F.linear(self.transformed(self.at_masked(hidden, batch)), self.tokens.weight, self.masked_bias)
+    def masked_logits(self, hidden: Tensor, positions: Tensor) -> Tensor:
+        """(batch, predictions, vocabulary) of the tokens hidden at ``positions``, (batch, predictions)."""
+        return F.linear(self.transformed(self.at_masked(hidden, positions)), self.tokens.weight, self.masked_bias)
 
-    def at_masked(self, hidden: Tensor, batch: MaskedBatch) -> Tensor:
+    def at_masked(self, hidden: Tensor, positions: Tensor) -> Tensor:
         """The hidden states of the hidden tokens, (batch, predictions, width)."""
         rows = torch.arange(len(hidden), device=hidden.device)[:, None]
-        return hidden[rows, batch.positions]  # whose backward pass is deterministic on every device
-
-    def loss(self, *batch: Tensor) -> Tensor:
-        """Nats of a hidden token plus nats of the next-sentence label."""
-        tokens, label = self._losses(MaskedBatch(*batch))
-        return tokens + label
-
-    def figures(self, *batch: Tensor) -> dict[str, Tensor]:
-        """Held out: nats and accuracy of hidden tokens, accuracy of the next-sentence label."""
-        sequences = MaskedBatch(*batch)
-        hidden = self.hidden(sequences.ids, types=sequences.types)
-        right = (self.masked_logits(hidden, sequences).argmax(-1) == sequences.targets) * sequences.weights
-        return {
-            "validation_loss": self._losses(sequences)[0],
-            "masked_accuracy": right.sum() / sequences.weights.sum(),
-            "next_sentence_accuracy": (self.follows(hidden).argmax(-1) == sequences.not_next).float().mean(),
-        }
-
-    def _losses(self, batch: MaskedBatch) -> tuple[Tensor, Tensor]:
-        """Mean nats of a hidden token (a sequence's mean, then the batch's), and of the next-sentence label."""
-        hidden = self.hidden(batch.ids, types=batch.types)
-        shares = batch.weights / batch.weights.sum(1, keepdim=True).clamp(min=1) / len(batch.ids)
-        states = self.transformed(self.at_masked(hidden, batch)).flatten(0, 1)
-        tokens = cross_entropy(states, self.tokens.weight, batch.targets.flatten(), shares.flatten(), self.masked_bias)
-        return tokens, F.cross_entropy(self.follows(hidden).float(), batch.not_next)
+        return hidden[rows, positions]  # whose backward pass is deterministic on every device
 
 
 def build(arch: Architecture) -> Transformer:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from models.bert import MaskedBatch
+from models.objectives.masked_tokens import MaskedBatch
 from models.score import MaskedScores, Scored, Tokens
 
 Ids = npt.NDArray[np.int64]

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.bert import Bert, MaskedBatch
+from models.bert import Bert
 from models.loss import log_probabilities
+from models.objectives.masked_tokens import MaskedBatch
 from models.transformer import Transformer
 
 Tokens = npt.NDArray[np.int64]
@@ -50,7 +51,7 @@ def score_masked(model: Bert, batches: Iterable[tuple[Tensor, ...]], bf16: bool 
         batch = MaskedBatch(*(tensor.to(device) for tensor in raw))
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
             hidden = model.hidden(batch.ids, types=batch.types)
-            logits = model.masked_logits(hidden, batch).float()
+            logits = model.masked_logits(hidden, batch.positions).float()
             follows = model.follows(hidden).float()
         nats = -torch.log_softmax(logits, -1).gather(-1, batch.targets[..., None])[..., 0]
         right = (logits.argmax(-1) == batch.targets).float()

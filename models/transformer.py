@@ -16,7 +16,6 @@ from torch.utils.checkpoint import checkpoint
 
 from models.architecture import MLP_RATIO, Architecture
 from models.attention import attend
-from models.loss import cross_entropy
 
 WEIGHT_STD, POSITION_STD = 0.02, 0.01  # Radford et al. 2018, 2019 and the released code
 
@@ -160,16 +159,6 @@ class Transformer(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """Logits of the next token at every position."""
         return F.linear(self.hidden(ids), self.tokens.weight)
-
-    def loss(self, *batch: Tensor) -> Tensor:
-        """Mean cross-entropy in nats of (ids, targets), (batch, time) each; the logits exist in chunks only."""
-        ids, targets = batch
-        weights = torch.full((targets.numel(),), 1 / targets.numel(), device=ids.device)
-        return cross_entropy(self.hidden(ids).flatten(0, 1), self.tokens.weight, targets.flatten(), weights)
-
-    def figures(self, *batch: Tensor) -> dict[str, Tensor]:
-        """What is reported of held-out text: the mean nats of a token."""
-        return {"validation_loss": self.loss(*batch)}
 
     def parameter_count(self) -> int:
         """Parameters, the tied embedding counted once."""

@@ -87,12 +87,24 @@ def test_no_two_files_and_no_two_folders_import_in_a_circle() -> None:
     arrows = {name: imported(known, path) - {name} for name, path in known.items()}
     assert sum(map(len, arrows.values())) > 600
     assert circles(arrows) == []
-    folder = {name: path.parent.relative_to(PROJECT).as_posix() for name, path in known.items()}
+    rooms = {name: path.parent.relative_to(PROJECT).as_posix() for name, path in known.items()}
+    folder = {name: room if room.startswith(("flows", "tasks")) else room.split("/")[0] for name, room in rooms.items()}
     between: dict[str, set[str]] = {}
     for name, others in arrows.items():
         # What lies beside the folders of flows/ (the flows themselves, table, queries) is no folder of its own.
         between.setdefault(folder[name], set()).update(folder[other] for other in others)
     assert circles({name: others - {name, "flows"} for name, others in between.items() if name != "flows"}) == []
+
+
+def test_what_a_family_of_networks_is_trained_for_is_chosen_in_one_place() -> None:
+    """Elsewhere the objective is asked for, by its name or its traits."""
+    found = {
+        path.relative_to(PROJECT).as_posix()
+        for path in modules().values()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Compare) and "family" in ast.unparse(node.left)
+    }
+    assert found == {"models/objectives/traits.py"}
 
 
 def test_a_circle_is_seen() -> None:

@@ -13,7 +13,8 @@ import torch
 
 from flows.making import Pipeline
 from flows.query import rows
-from models.bert import Bert, MaskedBatch, build
+from models.bert import Bert, build
+from models.objectives.masked_tokens import MaskedBatch, figures, loss
 from models.presets import Shape
 from tasks.tokens.tokenizer import Codec
 from tasks.train.data import TrainingData, masking_vocabulary
@@ -55,17 +56,16 @@ def test_the_loss_is_the_hidden_tokens_and_the_next_sentence(tmp_path: Path) -> 
         nats = []
         for place in range(3):
             if batch.weights[row, place]:
-                one = MaskedBatch(*(tensor[row : row + 1] for tensor in batch))
-                logits = model.masked_logits(hidden[row : row + 1], one)[0, place]
+                logits = model.masked_logits(hidden[row : row + 1], batch.positions[row : row + 1])[0, place]
                 nats.append(-float(torch.log_softmax(logits, 0)[batch.targets[row, place]]))
         tokens += sum(nats) / len(nats) / 3  # a sequence's mean, then the batch's
     pooled = torch.tanh(hidden[:, 0] @ model.pooler.weight.T + model.pooler.bias)
     labels = torch.log_softmax(pooled @ model.next_sentence.weight.T + model.next_sentence.bias, 1)
     label = -float(labels[torch.arange(3), batch.not_next].mean())
-    assert float(model.loss(*batch)) == pytest.approx(tokens + label, abs=1e-5)
-    figures = model.figures(*batch)
-    assert float(figures["validation_loss"]) == pytest.approx(tokens, abs=1e-5)
-    assert float(figures["next_sentence_accuracy"]) == float((labels.argmax(1) == batch.not_next).float().mean())
+    assert float(loss(model, *batch)) == pytest.approx(tokens + label, abs=1e-5)
+    reported = figures(model, *batch)
+    assert float(reported["validation_loss"]) == pytest.approx(tokens, abs=1e-5)
+    assert float(reported["next_sentence_accuracy"]) == float((labels.argmax(1) == batch.not_next).float().mean())
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_hidden_tokens_are_scored_as_the_network_guesses_them(pipeline: Pipeline
     with torch.inference_mode():
         for raw in data_of(pipeline, validation_sequences=9).held_out():
             batch = MaskedBatch(*raw)
-            logits = network.masked_logits(network.hidden(batch.ids, types=batch.types), batch)
+            logits = network.masked_logits(network.hidden(batch.ids, types=batch.types), batch.positions)
             logged = torch.log_softmax(logits, -1)
             for row, place in np.argwhere(batch.weights.numpy() > 0):
                 target = int(batch.targets[row, place])

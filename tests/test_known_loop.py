@@ -14,14 +14,14 @@ from models.training.guard import Guard
 from models.training.loop import Training
 from models.training.parallel import Parallel
 from models.training.schedule import RateSchedule
-from tests.test_known_training import Inputs, ThreeParameters, hand_plan
+from tests.test_known_training import OWN, Inputs, ThreeParameters, hand_plan
 from tests.test_training import Seen
 
 CPU = torch.device("cpu")
 
 
 def trained(folder: Path, **changes: object) -> Training:
-    made = Training(ThreeParameters(), hand_plan(folder, **changes), Inputs(), folder, Seen(), Parallel(), CPU)  # type: ignore[arg-type]
+    made = Training(ThreeParameters(), OWN, hand_plan(folder, **changes), Inputs(), folder, Seen(), Parallel(), CPU)  # type: ignore[arg-type]
     assert made.run()
     return made
 
@@ -30,7 +30,14 @@ def test_a_run_goes_on_from_its_newest_checkpoint(tmp_path: Path) -> None:
     trained(tmp_path, steps=3, save_every=1, keep_checkpoints=3, decay_tokens=500)
     assert sorted(path.stem for path in tmp_path.glob("*.json")) == [f"step-0000000{n}" for n in (1, 2, 3)]
     made = Training(
-        ThreeParameters(), hand_plan(tmp_path, steps=5, decay_tokens=500), Inputs(), tmp_path, Seen(), Parallel(), CPU
+        ThreeParameters(),
+        OWN,
+        hand_plan(tmp_path, steps=5, decay_tokens=500),
+        Inputs(),
+        tmp_path,
+        Seen(),
+        Parallel(),
+        CPU,
     )  # type: ignore[arg-type]
     assert made.step == 3
     made.run()

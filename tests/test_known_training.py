@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from flows.making import Pipeline
 from flows.query import connect, rows
+from models.objectives.objective import Objective
 from models.training.loop import Batch, Training
 from models.training.order import BLOCK_SLOTS
 from models.training.parallel import Parallel
@@ -208,6 +209,10 @@ class ThreeParameters(nn.Module):
         return {"validation_loss": self.loss(inputs)}
 
 
+# Of a network that brings its own.
+OWN = Objective(lambda model, *batch: model.loss(*batch), lambda model, *batch: model.figures(*batch))
+
+
 class Inputs:
     """Five sequences a step: with micro-batches of three the mean is of three and of two."""
 
@@ -263,7 +268,7 @@ def test_three_parameters_take_the_steps_of_the_recipe_worked_by_hand(tmp_path: 
 
     plan = hand_plan(tmp_path, optimizer=kind)
     cpu = torch.device("cpu")
-    assert Training(model, plan, data, tmp_path, Watcher(), Parallel(), cpu).run()  # type: ignore[arg-type]
+    assert Training(model, OWN, plan, data, tmp_path, Watcher(), Parallel(), cpu).run()  # type: ignore[arg-type]
     w, m, v = np.array([0.5, -0.25, 0.125]), np.zeros(3), np.zeros(3)
     for step in range(1, 5):
         inputs = data.batch_at(step)[0].double().numpy()

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from models.architecture import Architecture
 from models.bert import build
+from models.objectives.chosen import OBJECTIVES
 from models.presets import Shape
 from models.score import Network
 from models.training import checkpoint
@@ -38,6 +39,7 @@ from warehouse import log
 from warehouse.artifact import Counts, PartWriter, Ref, load
 from warehouse.store import Store
 
+NEXT_TOKEN = OBJECTIVES["next token"]
 KILLS = int(os.environ.get("GRISTMILL_KILLS", "1"))  # for each way to train; 20 was run by hand
 
 
@@ -171,7 +173,7 @@ ADAMW = OptimizerPlan("adamw", 1e-3, 0.02, (0.9, 0.95), 1e-8, 0.1)
 def test_damaged_checkpoint_is_passed_over_and_a_foreign_one_refused(tmp_path: Path) -> None:
     model, guard = small(), torch.zeros(4, dtype=torch.float64)
     optimizers = make_optimizers(model, ADAMW)
-    model.loss(torch.zeros(1, 4, dtype=torch.int64), torch.zeros(1, 4, dtype=torch.int64)).backward()
+    NEXT_TOKEN.loss(model, torch.zeros(1, 4, dtype=torch.int64), torch.zeros(1, 4, dtype=torch.int64)).backward()
     optimizers[0].step()
     saver = checkpoint.Saver(tmp_path, "run", keep=2, pin_every=2)
     for step in range(1, 7):
@@ -407,7 +409,7 @@ def test_fifty_losses_are_those_of_plain_training(tmp_path: Path) -> None:
     model = build(Shape("gpt", 2, 4, 48, context=32).architecture(61)).initialise(3)
     plain = PlainGpt(model)
     seen = Seen()
-    assert Training(model, plan_of(data), data, tmp_path, seen, Parallel(), CPU).run()
+    assert Training(model, NEXT_TOKEN, plan_of(data), data, tmp_path, seen, Parallel(), CPU).run()
     matrices = [p for p in plain.parameters() if p.ndim > 1]
     others = [p for p in plain.parameters() if p.ndim == 1]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
@@ -447,7 +449,7 @@ def test_recomputed_activations_give_the_same_gradients() -> None:
         model = build(Shape("gpt", 2, 4, 48, context=32, dropout=0.1).architecture(61)).initialise(3)
         model.recompute = recompute
         torch.manual_seed(4)
-        model.loss(ids, ids).backward()
+        NEXT_TOKEN.loss(model, ids, ids).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
     assert torch.equal(*gradients)
 
@@ -480,7 +482,7 @@ def test_bad_step_changes_nothing_and_is_skipped_or_halts(tmp_path: Path) -> Non
     data, seen = Poisoned(4, 8, 32), Seen()
     model = small()
     assert Training(
-        model, plan_of(data, steps=6, on_bad_step="skip"), data, tmp_path / "a", seen, Parallel(), CPU
+        model, NEXT_TOKEN, plan_of(data, steps=6, on_bad_step="skip"), data, tmp_path / "a", seen, Parallel(), CPU
     ).run()
     assert [bad.step for bad in seen.bad] == [4]
     assert all(bool(torch.isfinite(p).all()) for p in model.parameters())
@@ -490,15 +492,29 @@ def test_bad_step_changes_nothing_and_is_skipped_or_halts(tmp_path: Path) -> Non
         model.ln_final.weight[0] = torch.nan  # and so it stays: skipping does not go on for ever, stopped or not
     with pytest.raises(BadStep, match="not finite at step 11"):
         Training(
-            model, plan_of(data, on_bad_step="skip", save_every=6), data, tmp_path / "c", seen, Parallel(), CPU
+            model,
+            NEXT_TOKEN,
+            plan_of(data, on_bad_step="skip", save_every=6),
+            data,
+            tmp_path / "c",
+            seen,
+            Parallel(),
+            CPU,
         ).run()
     with pytest.raises(BadStep, match="not finite at step 11"):
         Training(
-            model, plan_of(data, on_bad_step="skip", save_every=6), data, tmp_path / "c", seen, Parallel(), CPU
+            model,
+            NEXT_TOKEN,
+            plan_of(data, on_bad_step="skip", save_every=6),
+            data,
+            tmp_path / "c",
+            seen,
+            Parallel(),
+            CPU,
         ).run()
     model, data = small(), Poisoned(4, 8, 32)
     with pytest.raises(BadStep, match="not finite at step 4"):
-        Training(model, plan_of(data, steps=6), data, tmp_path / "b", seen, Parallel(), CPU).run()
+        Training(model, NEXT_TOKEN, plan_of(data, steps=6), data, tmp_path / "b", seen, Parallel(), CPU).run()
 
 
 def descendants(process: int) -> list[int]:

@@ -150,7 +150,6 @@ def _planned(model: str, overrides: list[str]) -> tuple[Architecture, int]:
 
     from models.bert import build
     from models.presets import PRESETS
-    from models.training.masking import SPECIAL_TOKENS
     from tasks.interchange.imported import imported, imported_settings
     from warehouse.artifact import load
 
@@ -173,7 +172,7 @@ def _planned(model: str, overrides: list[str]) -> tuple[Architecture, int]:
         store = Store(recipe.store)
         vocabulary = load(store, imported(store, settings.initial)).statistic("vocabulary")
         settings = imported_settings(store, settings)
-    added = len(SPECIAL_TOKENS) if settings.model.family == "bert" else 0
+    added = len(settings.model.traits.special_tokens)
     return settings.model.architecture(vocabulary + added), settings.tokens_after(settings.last_step)
 
 

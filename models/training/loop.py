@@ -6,12 +6,14 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from models.objectives.objective import Objective
 from models.training import checkpoint
 from models.training.guard import BadStep, Guard
 from models.training.optimizer import OptimizerPlan, make_optimizers
@@ -20,7 +22,7 @@ from models.training.parallel import Parallel, whole
 from models.training.schedule import RateSchedule
 from models.transformer import Transformer
 
-Batch = tuple[Tensor, ...]  # what the model's ``loss`` takes; the first dimension of each counts sequences
+Batch = tuple[Tensor, ...]  # what the objective's ``loss`` takes; the first dimension of each counts sequences
 BAD_STEPS_IN_A_ROW = 10  # that are skipped before a run halts after all
 
 
@@ -86,6 +88,7 @@ class Training:
     def __init__(
         self,
         model: Transformer,
+        objective: Objective,
         plan: Plan,
         data: Data,
         folder: Path,
@@ -95,7 +98,7 @@ class Training:
     ) -> None:
         self.model, self.plan, self.data, self.watcher, self.parallel = model, plan, data, watcher, parallel
         self.device = device
-        self.loss_of = parallel.wrap(_Loss(model, plan), device)
+        self.loss_of = parallel.wrap(_Loss(model, objective, plan), device)
         self.optimizers = make_optimizers(model, plan.optimizer)
         self.peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         self.guard = Guard(plan.spike_deviations)
@@ -168,19 +171,20 @@ def _set_rates(optimizers: list[torch.optim.Optimizer], peaks: list[list[float]]
 
 
 class _Loss(nn.Module):
-    """The loss, or the held-out figures, as a module's forward: what wrappers wrap."""
+    """The objective's loss, or its held-out figures, as a module's forward: what wrappers wrap."""
 
-    def __init__(self, model: Transformer, plan: Plan) -> None:
+    def __init__(self, model: nn.Module, objective: Objective, plan: Plan) -> None:
         super().__init__()
         self.model = model
-        self.loss: Callable[..., Tensor] = model.loss
+        self.loss: Callable[..., Tensor] = partial(objective.loss, model)
+        self.figures = partial(objective.figures, model)
         if plan.compiled:
             # One variant for every size that a micro-batch can have, or a resumed run could meet other code.
             torch._dynamo.config.recompile_limit = plan.micro_batch + 1
-            self.loss = torch.compile(model.loss, dynamic=False)
+            self.loss = torch.compile(self.loss, dynamic=False)
 
     def forward(self, *batch: Tensor, held_out: bool = False) -> Any:
-        return self.model.figures(*batch) if held_out else self.loss(*batch)
+        return self.figures(*batch) if held_out else self.loss(*batch)
 
 
 def _gradients(

@@ -35,11 +35,13 @@ class Scoring:
         self.store, self.settings, self.inputs, self._training = store, settings, inputs, training
 
     def write(self, part: str, writer: PartWriter) -> None:
-        """Scores one model or baseline; a causal network writes samples too."""
-        run = self.inputs["checkpoint"].ref
-        if self._training.model.family == "bert":
-            self._write_masked(part, writer)
-            return
+        """Scores one model or baseline by what it was trained for."""
+        ways = {"next token": self._write_causal, "masked tokens": self._write_masked}
+        ways[self._training.model.objective](part, writer)
+
+    def _write_causal(self, part: str, writer: PartWriter) -> None:
+        """Held-out text and last words; of the network samples too."""
+        run, orders = self.inputs["checkpoint"].ref, BASELINES["next token"]
         documents = self._held_out()
         clozes = self._clozes(documents)
         model: LanguageModel
@@ -52,7 +54,7 @@ class Scoring:
             ]
             writer.table("samples", pa.Table.from_pylist(samples, schema=schemas.SAMPLES))
         else:
-            model, name, step = NGram(BASELINES[part], self._codec.size, self._training_tokens()), part, None
+            model, name, step = NGram(orders[part], self._codec.size, self._training_tokens()), part, None
         figures = language_modelling(documents, model.score([document.tokens for document in documents]))
         if clozes:
             figures += last_word(clozes, model)

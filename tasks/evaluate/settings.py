@@ -6,10 +6,14 @@ from typing import Literal
 
 from pydantic import Field
 
+from models.objectives.traits import ObjectiveName
 from tasks.core.stage import StageSettings
 
-BASELINES = {"baseline-unigram": 1, "baseline-bigram": 2, "baseline-5-gram": 5}
-MASKED_BASELINES = ("baseline-unigram",)
+# Objective -> what a network is held against: the name of a part -> the words of an n-gram.
+BASELINES: dict[ObjectiveName, dict[str, int]] = {
+    "next token": {"baseline-unigram": 1, "baseline-bigram": 2, "baseline-5-gram": 5},
+    "masked tokens": {"baseline-unigram": 1},
+}
 MODEL_PART = "model"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from tasks.core.stage import Made, Report, Stage
-from tasks.evaluate.settings import BASELINES, MASKED_BASELINES, MODEL_PART, EvaluateSettings
+from tasks.evaluate.settings import BASELINES, MODEL_PART, EvaluateSettings
 from tasks.train.settings import PretrainSettings
 from warehouse.artifact import PartWriter, load
 
@@ -19,7 +19,7 @@ class Evaluate(Stage):
     settings: EvaluateSettings
 
     def plan(self) -> Sequence[str]:
-        return [*(MASKED_BASELINES if self._training.model.family == "bert" else BASELINES), MODEL_PART]
+        return [*BASELINES[self._training.model.objective], MODEL_PART]
 
     def make(self, part: str, writer: PartWriter, report: Report) -> Made:
         """Scores one model or baseline; a causal network writes samples too."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.bert import MaskedBatch
+from models.objectives.masked_tokens import MaskedBatch
 from models.training.loop import Batch
 from models.training.masking import Vocabulary, masked_sequence
 from models.training.order import Window

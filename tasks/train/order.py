@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from models.training.masking import ADDED_IN_A_SEQUENCE
 from models.training.order import Order
 from tasks.tokens.pack import TokenStream, sources_of
 from tasks.train.runs import LATEST, KnownRun, find_run
@@ -41,16 +40,16 @@ class DataOrder:
                 "no source with training tokens has a weight above 0: give one a weight, or loosen its policy"
             )
         self.streams = {source: TokenStream(store, tokens, source, "train") for source in weights}
-        masked = settings.model.family == "bert"
+        traits = settings.model.traits
         try:
             self.order = Order(
                 identity=tokens.key,
                 seed=settings.seed,
-                context=settings.model.context - (ADDED_IN_A_SEQUENCE if masked else 0),
+                context=settings.model.context - traits.added_in_a_sequence,
                 batch=settings.batches,
                 streams=tuple((source, stream.length) for source, stream in self.streams.items()),
                 weights=tuple(sorted(weights.items())),
-                beyond=0 if masked else 1,
+                beyond=traits.beyond,
             )
         except ValueError as error:
             raise GristmillError(str(error)) from error

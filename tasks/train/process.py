@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from models.bert import build
+from models.objectives.chosen import OBJECTIVES
 from models.training.checkpoint import ForeignCheckpoint
 from models.training.guard import BadStep
 from models.training.loop import BAD_STEPS_IN_A_ROW, Plan, Training
@@ -129,13 +130,22 @@ def run(job: Job) -> None:
     """Trains from the newest checkpoint to the end, or until told to stop."""
     parallel, device, bf16 = _setting(job)
     vocabulary = None
-    if job.settings.model.family == "bert":
+    if job.settings.model.traits.special_tokens:
         codec = Codec.load(Store(job.store), job.tokenizer)
         vocabulary = masking_vocabulary(codec, job.settings.whole_words)
     data = TrainingData(Store(job.store), job.tokens, job.settings, parallel.rank, parallel.world, vocabulary)
     watch = Watch(job, data, parallel.rank)
     try:
-        finished = Training(network_of(job), plan_of(job, bf16), data, job.folder, watch, parallel, device).run()
+        finished = Training(
+            network_of(job),
+            OBJECTIVES[job.settings.model.objective],
+            plan_of(job, bf16),
+            data,
+            job.folder,
+            watch,
+            parallel,
+            device,
+        ).run()
     except BadStep as bad:
         documents = ", ".join(data.documents_at(bad.step)[:NAMED_DOCUMENTS])
         skipping = job.settings.on_bad_step == "skip"

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from models.architecture import Architecture
+from models.objectives.traits import TRAITS, ObjectiveName, Traits, objective_of
 from models.presets import PRESETS, Family, Shape, from_depth
 from models.training.schedule import BatchSchedule, Decay
 from tasks.core.stage import StageSettings, operational
@@ -60,6 +61,16 @@ class ModelSettings(StageSettings):
         """The network over a vocabulary."""
         values = self.model_dump(exclude={"preset", "depth"})
         return Shape(**values).architecture(vocabulary)
+
+    @property
+    def objective(self) -> ObjectiveName:
+        """What the network is trained for."""
+        return objective_of(self.family)
+
+    @property
+    def traits(self) -> Traits:
+        """What that asks of data and vocabulary."""
+        return TRAITS[self.objective]
 
 
 def preset_of(model: dict[str, Any]) -> tuple[Shape | None, dict[str, Any]]:
@@ -143,8 +154,11 @@ def check_fit(model: ModelSettings, training: TrainingSettings) -> None:
     """Raises ValueError where a network cannot be trained so."""
     if training.parallel == "fsdp" and training.optimizer == "muon":
         raise ValueError("muon needs whole matrices: take pretrain.parallel=ddp, or another optimizer")
-    if model.family == "bert" and min(training.batch, training.first_batch or training.batch) < 2:
-        raise ValueError("bert takes the other sentence from its batch: pretrain.batch must be 2 or more")
+    least = model.traits.least_sequences
+    if min(training.batch, training.first_batch or training.batch) < least:
+        raise ValueError(
+            f"{model.family} takes the other sentence from its batch: pretrain.batch must be {least} or more"
+        )
 
 
 class PretrainSettings(TrainingSettings):

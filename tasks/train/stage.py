@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from models.training.masking import SPECIAL_TOKENS
 from tasks.core.process import events
 from tasks.core.stage import Made, Report, Stage
 from tasks.tokens.pack import TokenStream, sources_of
@@ -69,8 +68,7 @@ class Pretrain(Stage):
 
     def _job(self, folder: Path) -> Job:
         vocabulary = load(self.store, self.inputs["tokenizer"].ref).statistic("vocabulary")
-        if self.settings.model.family == "bert":
-            vocabulary += len(SPECIAL_TOKENS)
+        vocabulary += len(self.settings.model.traits.special_tokens)
         if not sources_of(self.store, self.inputs["tokens"].ref):
             raise GristmillError(
                 'the corpus is empty: no document was kept; see why with gristmill sql "FROM funnel", and loosen the policy'
