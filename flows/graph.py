@@ -24,7 +24,7 @@ from tasks.repetition.stage import Repetition, Tally
 from tasks.select.elect import Elect
 from tasks.select.stage import Select
 from tasks.signals.quality import TrainQuality
-from tasks.signals.stage import Annotate
+from tasks.signals.stage import Annotate, AnnotateSettings
 from tasks.tokens.pack import Pack
 from tasks.tokens.tokenizer import TrainTokenizer
 from tasks.train.settings import PretrainSettings
@@ -148,7 +148,7 @@ NODES: tuple[Node[Given], ...] = (
     Node(
         Annotate,
         sources,
-        lambda given: given.recipe.annotate,
+        lambda _: AnnotateSettings(),
         {"documents": same("extract"), "quality": optional("quality")},
     ),
     Node(Sign, sources, lambda given: given.recipe.sign, {"documents": same("extract")}),

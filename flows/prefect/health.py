@@ -47,6 +47,14 @@ class Api:
             if len(found) < PAGE:
                 return
 
+    def create(self, path: str, body: dict[str, Any]) -> None:
+        """Makes something, unless it is there already. Raises GristmillError where the server stays busy."""
+        try:
+            self.ask("POST", path, body)
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code != httpx.codes.CONFLICT:
+                raise
+
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         """What the server answers to any method. Raises GristmillError where it stays busy."""
         for _ in range(TRIES):

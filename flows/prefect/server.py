@@ -178,17 +178,11 @@ def _free_port() -> int:
 
 def deploy(environment: dict[str, str], project: Path) -> None:
     """Creates the work pools and deploys everything in prefect.yaml. Raises GristmillError."""
-    creating = [
-        subprocess.Popen(
-            prefect("work-pool", "create", pool, "--type", "process", "--overwrite"),
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for pool in POOLS
-    ]
-    for process in creating:
-        process.wait()
+    api = Api(environment["PREFECT_API_URL"], environment[CLIENT])
+    for pool in POOLS:
+        api.create("/work_pools/", {"name": pool, "type": "process"})
+        # Its worker fills in what jobs may say; what somebody left there is not taken over.
+        api.ask("PATCH", f"/work_pools/{pool}", {"base_job_template": {}})
     done = subprocess.run(
         prefect("deploy", "--all"), env=environment, cwd=project, capture_output=True, text=True, check=False
     )

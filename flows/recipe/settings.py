@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tasks.crawl.settings import CrawlSettings
 from tasks.decontaminate.overlap import DecontaminateSettings
 from tasks.dedup.band import BandSettings
-from tasks.dedup.match import MatchSettings
+from tasks.dedup.match import LikenessSettings, MatchSettings
 from tasks.dedup.sign import SignSettings
 from tasks.evaluate.settings import EvaluateSettings
 from tasks.extract.archive import WarcSettings
@@ -20,7 +20,6 @@ from tasks.select import policy as policies_of
 from tasks.select.facts import SelectSettings
 from tasks.select.policy import Policy
 from tasks.signals.quality import QualitySettings
-from tasks.signals.stage import AnnotateSettings
 from tasks.tokens.pack import PackSettings
 from tasks.tokens.tokenizer import TokenizerSettings
 from tasks.train.settings import ModelSettings, PretrainSettings, TrainingSettings, check_fit, preset_of
@@ -76,9 +75,8 @@ class Recipe(BaseModel):
     quality: QualitySettings = Field(
         default=QualitySettings(), description="curated and crawled texts to a classifier of quality"
     )
-    annotate: AnnotateSettings = Field(default=AnnotateSettings(), description="text to signals")
     sign: SignSettings = Field(default=SignSettings(), description="text to signatures")
-    match: MatchSettings = Field(default=MatchSettings(), description="signatures to duplicates")
+    match: LikenessSettings = Field(default=LikenessSettings(), description="signatures to duplicates")
     repetition: RepetitionSettings = Field(
         default=RepetitionSettings(),
         description="lines, paragraphs and runs of words that stand more than once in a source",
@@ -161,7 +159,7 @@ class Recipe(BaseModel):
     def match_settings(self) -> MatchSettings:
         """The match settings with the sources' priorities, and the shingles of the signatures."""
         priority = {name: source.priority for name, source in self.sources.items()}
-        return self.match.model_copy(update={"priority": priority, "shingle_words": self.sign.shingle_words})
+        return MatchSettings(**self.match.model_dump(), priority=priority, shingle_words=self.sign.shingle_words)
 
     def pretrain_settings(self) -> PretrainSettings:
         """The training settings with the network, and the sources' weights where no other mixture is given."""

@@ -22,7 +22,7 @@ PART = "clusters"
 SIMILARITIES = ("jaccard", "containment")  # as they stand in evidence
 
 
-class MatchSettings(StageSettings):
+class LikenessSettings(StageSettings):
     """When two documents count as one."""
 
     threshold: float = Field(0.8, gt=0, le=1, description="smallest similarity that joins two documents")
@@ -33,9 +33,14 @@ class MatchSettings(StageSettings):
     window: int = Field(
         64, ge=1, description="in a band a document is compared with so many after it of those that share its key"
     )
-    shingle_words: int = Field(5, ge=1, description="filled in from sign.shingle_words")
-    priority: dict[str, int] = Field(default={}, description="source -> priority: the highest survives; filled in")
     memory_mb: int = operational(1024, "memory for keys and shingles; what does not fit goes through the disk", ge=1)
+
+
+class MatchSettings(LikenessSettings):
+    """The same with what the sources and the signatures say."""
+
+    shingle_words: int = Field(5, ge=1, description="words of a shingle, those of the signatures")
+    priority: dict[str, int] = Field(default={}, description="source -> priority: the highest survives")
 
 
 class Match(Stage):

@@ -33,8 +33,8 @@ def test_a_trainer_that_the_system_killed_is_said_to_have_been(tmp_path: Path) -
 
 
 def too_large_a_query() -> None:
-    duckdb.connect(config={"memory_limit": "2MB"}).execute(
-        "CREATE TABLE t AS SELECT range AS n, repeat('x', 99) AS s FROM range(1000000)"
+    duckdb.connect(config={"memory_limit": "20MB", "temp_directory": ""}).execute(
+        "SELECT list(s) FROM (SELECT range AS n, repeat('x', 99) AS s FROM range(1000000))"
     )
 
 
