@@ -112,9 +112,10 @@ def _create_views(
     own: Mapping[str, Sequence[Ref]],
 ) -> None:
     everything = [manifest for manifest in all_manifests(store) if _has_all_files(store, manifest)]
-    if as_of is not None and not log.runs(store, as_of):
+    records = log.runs(store, as_of)
+    if as_of is not None and not records:
         raise MissingArtifact(f"no run begins with {as_of}: see SELECT DISTINCT run FROM runs")
-    newest = log.current(store, as_of, recipe) or log.current(store, as_of)
+    newest = log.newest(records, recipe) or log.newest(records)
     shown_refs = {ref for refs in {**newest, **own}.values() for ref in refs}
     shown = [manifest for manifest in everything if manifest.ref in shown_refs]
     connection.execute("CREATE SCHEMA stored; CREATE SCHEMA history; CREATE SCHEMA empty")
@@ -137,7 +138,7 @@ def _create_views(
         _register(connection, f"{place}.funnel", [row for m in manifests for row in funnel_rows(m)], schemas.FUNNEL)
     run_rows = [
         {"run": r.id, "recipe": r.recipe, "started_at": r.started_at, "stage": stage, "key": key}
-        for r in log.runs(store, as_of)
+        for r in records
         for stage, keys in r.stages.items()
         for key in keys
     ]

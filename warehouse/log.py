@@ -19,7 +19,7 @@ from warehouse import schemas
 from warehouse.artifact import Name, Ref
 from warehouse.errors import StoreError
 from warehouse.store import Store
-from warehouse.stored import name_once, stored
+from warehouse.stored import bundle, name_once, stored
 
 RUNS, WORK, METRICS = "log/runs", "log/work", "log/metrics"
 METRIC_ROWS_A_CHUNK = 2000
@@ -83,10 +83,23 @@ def runs(store: Store, as_of: str | None = None, recipe: str = "") -> list[RunRe
 
 def current(store: Store, as_of: str | None = None, recipe: str = "") -> dict[str, list[Ref]]:
     """The newest artifacts of each stage, of one recipe where it is named."""
+    return newest(runs(store, as_of), recipe)
+
+
+def newest(records: list[RunRecord], recipe: str = "") -> dict[str, list[Ref]]:
+    """The newest artifacts of each stage in some records, of one recipe where it is named."""
     stages: dict[str, list[Ref]] = {}
-    for record in runs(store, as_of, recipe):
+    for record in records:
+        if recipe not in ("", record.recipe):
+            continue
         stages |= {stage: [Ref(stage=stage, key=key) for key in keys] for stage, keys in record.stages.items()}
     return stages
+
+
+def tidy(store: Store) -> None:
+    """Bundles what earlier runs noted: a question then reads a few files, however many runs there were."""
+    for folder in (RUNS, WORK):
+        bundle(store, folder)
 
 
 def note_stage(store: Store, record: RunRecord, refs: list[Ref]) -> None:

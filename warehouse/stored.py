@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -10,19 +11,73 @@ from warehouse.store import Store
 
 Record = TypeVar("Record")
 log = logging.getLogger("gristmill.store")
+BUNDLE = ".jsonl"  # records of a folder in one file, a line each
+MANY, LEFT_LOOSE = 256, 64  # from so many loose records on there is a bundle; the newest may still change
 _named: set[str] = set()
 
 
 def stored(store: Store, folder: str, read: Callable[[bytes], Record]) -> Iterator[tuple[str, Record]]:
-    """(path, record) of a folder's files in the order of their names, past those that cannot be read; each is named once."""
-    for name in store.names(folder):
+    """(path, record) of a folder's records in the order of their names, past those that cannot be read; each is named once."""
+    names = store.names(folder)
+    loose = {name for name in names if not name.endswith(BUNDLE)}
+    bundled = {
+        name: line for each in names if each.endswith(BUNDLE) for name, line in _lines(store, f"{folder}/{each}")
+    }
+    for name in sorted(loose | bundled.keys()):
         path = f"{folder}/{name}"
         try:
-            yield path, read(store.read_bytes(path))
+            yield path, read(store.read_bytes(path) if name in loose else bundled[name])
         except FileNotFoundError:  # gone since it was listed
             continue
         except (ValueError, KeyError, TypeError) as error:
             name_once(store, path, error)
+
+
+def _lines(store: Store, path: str) -> Iterator[tuple[str, bytes]]:
+    """The names and records of a bundle, past lines that are none."""
+    try:
+        content = store.read_bytes(path)
+    except FileNotFoundError:  # gone into another one since it was listed
+        return
+    for line in content.splitlines():
+        try:
+            yield entry_of(line)
+        except (ValueError, KeyError, TypeError) as error:
+            name_once(store, path, error)
+
+
+def entry_of(line: bytes) -> tuple[str, bytes]:
+    """The name and the record in a bundle's line. Raises ValueError, KeyError or TypeError for what is none."""
+    entry = json.loads(line)
+    return str(entry["name"]), json.dumps(entry["record"]).encode()
+
+
+def bundle(store: Store, folder: str) -> None:
+    """Puts all but the newest of a folder's many small records into one file, so that asking does not grow with history.
+
+    The bundle is durable before a record is deleted; a record that is there in both ways, or in two bundles, is one.
+    """
+    if sum(not name.endswith(BUNDLE) for name in store.names(folder)) < MANY:
+        return
+    with store.lock("bundle", folder.replace("/", "-")):
+        names = store.names(folder)
+        old = [name for name in names if name.endswith(BUNDLE)]
+        loose = [name for name in names if not name.endswith(BUNDLE)][:-LEFT_LOOSE]
+        entries = {name: json.loads(line) for each in old for name, line in _lines(store, f"{folder}/{each}")}
+        taken = []
+        for name in loose:
+            try:
+                entries[name] = json.loads(store.read_bytes(f"{folder}/{name}"))
+                taken.append(name)
+            except (FileNotFoundError, ValueError):  # gone, or damaged: it stays for verify to name
+                continue
+        if not taken:
+            return
+        lines = [json.dumps({"name": name, "record": entries[name]}) for name in sorted(entries)]
+        made = f"{taken[-1].removesuffix('.json')}{BUNDLE}"
+        store.write_bytes(f"{folder}/{made}", "\n".join(lines).encode())
+        for name in [*taken, *(each for each in old if each != made)]:
+            store.delete(f"{folder}/{name}")
 
 
 def name_once(store: Store, path: str, error: Exception) -> None:

@@ -16,6 +16,7 @@ from warehouse.artifact import ARCHIVE, Manifest, PartRecord, Ref, read_manifest
 from warehouse.errors import CorruptPart
 from warehouse.reuse import REUSE, note_of
 from warehouse.store import Store
+from warehouse.stored import BUNDLE, entry_of
 
 ANEW = "the next run that needs it makes it anew"
 FETCHED = "its pages fail until the next crawl, which fetches them anew"
@@ -96,7 +97,9 @@ def _of_artifact(store: Store, manifest: Manifest) -> Iterator[tuple[str, str | 
 def _of_records(store: Store, folder: str, read: Callable[[bytes], Any], lost: str) -> Iterator[tuple[str, str | None]]:
     for name in store.names(folder):
         try:
-            read(store.read_bytes(f"{folder}/{name}"))
+            content = store.read_bytes(f"{folder}/{name}")
+            for one in content.splitlines() if name.endswith(BUNDLE) else [content]:
+                read(entry_of(one)[1] if name.endswith(BUNDLE) else one)
             yield f"{folder}/{name}", None
         except (ValueError, KeyError, TypeError, AttributeError):
             yield f"{folder}/{name}", f"cannot be read: {lost}"

@@ -30,7 +30,9 @@ from flows.recipe.loading import load_recipe
 from flows.recipe.settings import Recipe
 from tasks.core.process import die_with_parent, stop_children
 from tasks.core.stage import Report, Stage, make_part_somewhere
+from warehouse import log
 from warehouse.artifact import Manifest, complete
+from warehouse.store import Store
 
 THREADS = 8  # parts under way in a flow; the worker processes behind them are recipe.workers
 RETRY_SECONDS = [2.0, 5.0, 10.0]
@@ -126,6 +128,7 @@ def pipeline_of(config: str, recipe: Recipe | None, run_id: str, fresh_crawl: bo
         end_with_worker()
     chosen = recipe or load_recipe(config)
     fill_from_blocks(chosen)
+    log.tidy(Store(chosen.store))
     return Pipeline(chosen, PrefectParts(chosen.workers), watching.report, fresh_crawl, run_id)
 
 
