@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.prefect.engine import make, pipeline_of, run_name, show_link, show_summary, task_runner
+from flows.orchestration.engine import make, pipeline_of, run_name, show_link, show_summary, task_runner
 from flows.query import SCORES, rows
 from flows.recipe.loading import DEFAULT_CONFIG
 from flows.recipe.settings import Recipe

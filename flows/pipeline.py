@@ -7,7 +7,7 @@ from prefect import flow
 from flows.corpus import corpus
 from flows.crawl import crawl
 from flows.evaluate import evaluate
-from flows.prefect.engine import run_name, task_runner
+from flows.orchestration.engine import run_name, task_runner
 from flows.pretrain import pretrain
 from flows.recipe.loading import DEFAULT_CONFIG, load_recipe
 from flows.recipe.settings import Recipe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.prefect.engine import make, pipeline_of, run_name, show_summary, task_runner
+from flows.orchestration.engine import make, pipeline_of, run_name, show_summary, task_runner
 from flows.query import rows
 from flows.recipe.loading import DEFAULT_CONFIG
 from flows.recipe.settings import Recipe

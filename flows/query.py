@@ -10,9 +10,8 @@ from typing import Any
 import duckdb
 
 from tasks.train.order import StoredOrder
-from warehouse import log
+from warehouse import catalog, log
 from warehouse.artifact import Ref
-from warehouse.catalog import connect as connect_catalog
 from warehouse.catalog import quoted
 from warehouse.errors import GristmillError
 from warehouse.store import Store
@@ -22,6 +21,9 @@ _READING = frozenset(
     getattr(duckdb.StatementType, name) for name in ("SELECT", "CREATE", "INSERT", "UPDATE", "DELETE", "DROP")
 )
 _EXPLAIN = re.compile(r"\s*EXPLAIN\s+(?:ANALYZE\s+)?(?:\([^)]*\)\s*)?", re.IGNORECASE)
+_HISTORY = re.compile(
+    r"history|documents_at_step|steps_of|query", re.IGNORECASE
+)  # query() and query_table() may hide it
 FORBIDDEN = "file system operations are disabled by configuration"  # in what DuckDB says
 FUNNEL = """
 SELECT stage, subject, rule, documents_in, documents_out, bytes_in, bytes_out FROM funnel
@@ -32,10 +34,24 @@ ORDER BY task, metric, value"""
 
 
 def connect(
-    store: Store, as_of: str | None = None, recipe: str = "", own: Mapping[str, Sequence[Ref]] | None = None
+    store: Store,
+    as_of: str | None = None,
+    recipe: str = "",
+    own: Mapping[str, Sequence[Ref]] | None = None,
+    history: bool = True,
 ) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
     """A connection with every view and macro; see warehouse.catalog.connect."""
-    return connect_catalog(store, as_of, StoredOrder(store, as_of, recipe), recipe, own)
+    return catalog.connect(store, as_of, StoredOrder(store, as_of, recipe), recipe, own, history)
+
+
+def add_history(connection: duckdb.DuckDBPyConnection, store: Store, as_of: str | None, recipe: str) -> None:
+    """Adds what a connection without history lacks; see warehouse.catalog.add_history."""
+    catalog.add_history(connection, store, StoredOrder(store, as_of, recipe))
+
+
+def asks_history(query: str) -> bool:
+    """Whether a query reads what earlier runs made; a query that does not is spared the listing of it."""
+    return _HISTORY.search(query) is not None
 
 
 def confine(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
@@ -67,5 +83,5 @@ def rows(
     own: Mapping[str, Sequence[Ref]] | None = None,
 ) -> list[dict[str, Any]]:
     """The answer to a query as dictionaries; of the artifacts that are named, where some are."""
-    with connect(store, own=own) as connection:
+    with connect(store, own=own, history=asks_history(query)) as connection:
         return list(connection.sql(query, params=parameters or []).to_arrow_table().to_pylist())

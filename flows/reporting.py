@@ -19,7 +19,7 @@ def report_path(pipeline: Pipeline) -> str:
 
 def publish_report(pipeline: Pipeline) -> str:
     """Writes the report of what the catalog shows; returns its address."""
-    with connect(pipeline.store, own=pipeline.own) as connection:
+    with connect(pipeline.store, own=pipeline.own, history=False) as connection:
         page = render(connection, pipeline.recipe.name)
     path = report_path(pipeline)
     pipeline.store.write_bytes(path, page.encode())
@@ -35,7 +35,7 @@ def publish_card(pipeline: Pipeline) -> str:
         card.CardSource(name, _origin(source), source.license, source.policy, pipeline.recipe.policy_of(source))
         for name, source in pipeline.recipe.sources.items()
     ]
-    with connect(pipeline.store, own=pipeline.own) as connection:
+    with connect(pipeline.store, own=pipeline.own, history=False) as connection:
         text = card.render(connection, pipeline.recipe.name, str(select.ref), sources)
     path = f"cards/{pipeline.recipe.name}-{select.ref.key[:12]}.md"
     pipeline.store.write_bytes(path, text.encode())

@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from flows.prefect.gate import OPEN
-from flows.prefect.secret import basic
+from flows.orchestration.gate import OPEN
+from flows.orchestration.secret import basic
 
 # The gate draws the same examples in every run; `make fuzz` draws others, and more of them.
 settings.register_profile("gate", derandomize=True, deadline=None)

@@ -75,7 +75,7 @@ def test_a_second_bundle_holds_the_first_and_a_record_that_was_written_again_is_
         record = RunRecord(id=run_id, recipe="one", started_at=BEGIN.isoformat(), stages={})
         (tmp_path / RUNS / f"{run_id}.json").write_text(record.model_dump_json())
     bundle(store, RUNS)
-    assert len(list((tmp_path / RUNS).glob("*.jsonl"))) == 1
+    assert len(list((tmp_path / RUNS).glob("*.bundle"))) == 1
     assert len(log.runs(store)) == 2 * MANY + 10
     assert log.runs(store)[0] == changed
 
@@ -86,7 +86,7 @@ def test_killed_before_the_bundled_records_are_deleted_nothing_counts_twice(tmp_
     before = seen(store)
     log.tidy(store)
     for folder in (RUNS, WORK):
-        for path in (tmp_path / "a" / folder).glob("*.jsonl"):
+        for path in (tmp_path / "a" / folder).glob("*.bundle"):
             shutil.copy(path, tmp_path / "b" / folder)
     assert seen(Store(str(tmp_path / "b"))) == before
 
@@ -94,8 +94,8 @@ def test_killed_before_the_bundled_records_are_deleted_nothing_counts_twice(tmp_
 def test_a_damaged_line_costs_its_record_and_is_named(tmp_path: Path) -> None:
     store = many(tmp_path, MANY)
     log.tidy(store)
-    (path,) = (tmp_path / RUNS).glob("*.jsonl")
-    path.write_bytes(path.read_bytes().replace(b'"name"', b'"nAme"', 1))
+    (path,) = (tmp_path / RUNS).glob("*.bundle")
+    path.write_bytes(path.read_bytes().replace(b"\t", b" ", 1))
     assert len(log.runs(store)) == MANY - 1
     with (tmp_path / "said").open("w") as said:
         assert not verify(store, Console(file=said, width=300))

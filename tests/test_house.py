@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 from flows.graph import NODES
@@ -105,6 +106,13 @@ def test_what_a_family_of_networks_is_trained_for_is_chosen_in_one_place() -> No
         if isinstance(node, ast.Compare) and "family" in ast.unparse(node.left)
     }
     assert found == {"models/objectives/traits.py"}
+
+
+def test_nothing_beside_a_flow_is_called_like_an_installed_package() -> None:
+    """Prefect puts the folder of a flow's file in front of the import path of the run, and so do the run's workers."""
+    beside = {path.stem for path in (PROJECT / "flows").iterdir()} - {"__init__", "__pycache__"}
+    assert beside & ({*packages_distributions(), *sys.stdlib_module_names} - {"flows"}) == set()
+    assert "prefect" in packages_distributions()
 
 
 def test_a_circle_is_seen() -> None:

@@ -12,8 +12,8 @@ import sys
 import pytest
 
 from flows.commands.cli import main
-from flows.prefect.health import _is_alive
-from flows.prefect.progress import duration_text
+from flows.orchestration.health import _is_alive
+from flows.orchestration.progress import duration_text
 from flows.query import connect, rows
 from tests.conftest import Run
 from tests.test_which_run import said

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from flows.prefect.health import Api, faults, wait_for_schedules
+from flows.orchestration.health import Api, faults, wait_for_schedules
 from flows.recipe.loading import load_recipe
 from tests.conftest import PROJECT, Run, free_port
 from tests.test_training import descendants, ended
@@ -120,7 +120,7 @@ def test_a_schedule_fires_and_after_server_and_workers_were_killed_the_next_run_
         assert len(family) >= 5  # server, two workers, the run, its trainer
         for number in family:
             said = Path(f"/proc/{number}/cmdline").read_bytes()
-            if any(name in said for name in (b"prefect", b"flows.prefect.gate", b"flows.prefect.worker")):
+            if any(name in said for name in (b"prefect", b"flows.orchestration.gate", b"flows.orchestration.worker")):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(number, signal.SIGKILL)
         process.kill()

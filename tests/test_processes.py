@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from flows.making import Pipeline
-from flows.prefect.health import _is_alive
-from flows.prefect.progress import duration_text, size_text
+from flows.orchestration.health import _is_alive
+from flows.orchestration.progress import duration_text, size_text
 from flows.query import rows
 from flows.recipe.loading import load_recipe
 from tasks.core.process import descendants, events, usage
@@ -88,7 +88,7 @@ def test_only_what_passes_is_tried_again() -> None:
 
     from prefect.states import Failed
 
-    from flows.prefect.engine import _can_retry
+    from flows.orchestration.engine import _can_retry
 
     for error, again in (
         (OSError("disk"), True),

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from flows.prefect.health import Api
-from flows.prefect.secret import CLIENT
-from flows.prefect.server import deploy, server_environment, start_server, start_workers, stop
+from flows.orchestration.health import Api
+from flows.orchestration.secret import CLIENT
+from flows.orchestration.server import deploy, server_environment, start_server, start_workers, stop
 from flows.query import rows
 from flows.recipe.loading import load_recipe
 from tests.conftest import CHROMIUM, CHROMIUM_FLAGS, PROJECT, Run, free_port, sign_in

@@ -43,9 +43,9 @@ JOINED_VIEWS: dict[str, str] = {
 }
 # Where the body of a page was archived first.
 ARCHIVED = """
-    SELECT digest, final_url,
-           arg_min({crawl: crawl, fetched_at: fetched_at, warc_path: warc_path, warc_offset: warc_offset}, (fetched_at, url)) AS first
-    FROM history.pages WHERE record = 'response' AND error IS NULL AND status = 200 GROUP BY digest, final_url"""
+    CREATE VIEW {place}.archived AS SELECT digest, final_url,
+           arg_min({{crawl: crawl, fetched_at: fetched_at, warc_path: warc_path, warc_offset: warc_offset}}, (fetched_at, url)) AS first
+    FROM {pages} WHERE record = 'response' AND error IS NULL AND status = 200 GROUP BY digest, final_url"""
 # What each source gives to the training: its tokens, its share of what is drawn, and how often that goes through it.
 MIXTURE = """
     SELECT s.source, count(DISTINCT s.doc_id) AS documents, sum(s.length)::BIGINT AS tokens, c.weight,
@@ -75,12 +75,14 @@ def connect(
     order: TrainingOrder | None = None,
     recipe: str = "",
     own: Mapping[str, Sequence[Ref]] | None = None,
+    history: bool = True,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB connection with every view and macro, closed at the end of the block.
 
     ``as_of`` shows the store as the run whose id begins so left it; ``order`` makes the macros that ask
     for training steps work. What is shown is the newest of ``recipe``, or of the store where that has made nothing in it;
-    ``own``, a stage's name -> its artifacts, is shown whatever the newest is.
+    ``own``, a stage's name -> its artifacts, is shown whatever the newest is. Without ``history`` there are no views of
+    earlier artifacts, which cost the more the more there are (``add_history``).
     """
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
     try:
@@ -88,7 +90,9 @@ def connect(
             connection.register_filesystem(store.filesystem)
         connection.execute("SET TimeZone = 'UTC'")
         _create_views(connection, store, as_of, recipe, own or {})
-        _create_macros(connection, order)
+        _create_macros(connection, needs_order=False)
+        if history:
+            add_history(connection, store, order)
         yield connection
     finally:
         connection.close()
@@ -111,31 +115,24 @@ def _create_views(
     recipe: str,
     own: Mapping[str, Sequence[Ref]],
 ) -> None:
-    everything = [manifest for manifest in all_manifests(store) if _has_all_files(store, manifest)]
     records = log.runs(store, as_of)
     if as_of is not None and not records:
         raise MissingArtifact(f"no run begins with {as_of}: see SELECT DISTINCT run FROM runs")
     newest = log.newest(records, recipe) or log.newest(records)
     shown_refs = {ref for refs in {**newest, **own}.values() for ref in refs}
-    shown = [manifest for manifest in everything if manifest.ref in shown_refs]
-    connection.execute("CREATE SCHEMA stored; CREATE SCHEMA history; CREATE SCHEMA empty")
+    shown = _whole(store, sorted(shown_refs, key=lambda ref: (ref.stage, ref.key)))
+    connection.execute("CREATE SCHEMA stored; CREATE SCHEMA empty")
     for name, schema in {**schemas.STORED, "signals": SIGNALS_EMPTY}.items():
         place = "stored" if name in JOINED_VIEWS else "main"
-        found = _with_earlier_crawls(shown, everything) if name == "pages" else shown
+        found = _with_earlier_crawls(store, shown) if name == "pages" else shown
         _create_view(connection, f"{place}.{name}", _files(store, found, name), schema)
-        _create_view(connection, f"history.{name}", _files(store, everything, name), schema, with_key=True)
     closed, growing = log.metrics(store)
     _create_view(connection, "stored.metrics", [store.address(path) for path in closed], schemas.METRICS)
     connection.register("_incoming", growing)
     connection.execute("CREATE TABLE stored.growing_metrics AS FROM _incoming")
     connection.unregister("_incoming")
     connection.execute("CREATE VIEW main.metrics AS FROM stored.metrics UNION ALL BY NAME FROM stored.growing_metrics")
-    for place, manifests in (("main", shown), ("history", everything)):
-        _register(
-            connection, f"{place}.artifacts", [_artifact_row(manifest) for manifest in manifests], schemas.ARTIFACTS
-        )
-        _register(connection, f"{place}.parts", [row for m in manifests for row in _part_rows(m)], schemas.PARTS)
-        _register(connection, f"{place}.funnel", [row for m in manifests for row in funnel_rows(m)], schemas.FUNNEL)
+    _create_tables_of_artifacts(connection, "main", shown)
     run_rows = [
         {"run": r.id, "recipe": r.recipe, "started_at": r.started_at, "stage": stage, "key": key}
         for r in records
@@ -145,22 +142,53 @@ def _create_views(
     _register(connection, "main.runs", run_rows, schemas.RUNS)
     _create_work(connection, store)
     _create_removals(connection, store)
-    connection.execute(f"CREATE VIEW stored.archived AS {ARCHIVED}")
+    connection.execute(ARCHIVED.format(place="stored", pages="main.pages"))
     for name in ("signals", "documents", "corpus"):
         connection.execute(f"CREATE VIEW main.{name} AS {JOINED_VIEWS[name]}")
     connection.execute(f"CREATE VIEW main.mixture AS {MIXTURE}")
 
 
-def _with_earlier_crawls(shown: list[Manifest], everything: list[Manifest]) -> list[Manifest]:
+def add_history(connection: duckdb.DuckDBPyConnection, store: Store, order: TrainingOrder | None) -> None:
+    """Adds ``history.<view>``, the same tables of every artifact of the store, with their keys, and the macros that ask them."""
+    everything = [manifest for manifest in all_manifests(store) if _has_all_files(store, manifest)]
+    connection.execute("CREATE SCHEMA history")
+    for name, schema in {**schemas.STORED, "signals": SIGNALS_EMPTY}.items():
+        _create_view(connection, f"history.{name}", _files(store, everything, name), schema, with_key=True)
+    _create_tables_of_artifacts(connection, "history", everything)
+    connection.execute(ARCHIVED.format(place="history", pages="history.pages"))
+    if order is not None:
+        span = "shard VARCHAR, start BIGINT, length BIGINT"
+        documents = f"STRUCT(run VARCHAR, slot BIGINT, doc_id VARCHAR, source VARCHAR, {span})[]"
+        connection.create_function("training_documents", order.documents, ["VARCHAR", "BIGINT"], documents)
+        connection.create_function(
+            "training_steps", order.steps, ["VARCHAR", "VARCHAR"], f"STRUCT({span}, step BIGINT)[]"
+        )
+        _create_macros(connection, needs_order=True)
+
+
+def _create_tables_of_artifacts(
+    connection: duckdb.DuckDBPyConnection, place: str, manifests: Sequence[Manifest]
+) -> None:
+    _register(connection, f"{place}.artifacts", [_artifact_row(manifest) for manifest in manifests], schemas.ARTIFACTS)
+    _register(connection, f"{place}.parts", [row for m in manifests for row in _part_rows(m)], schemas.PARTS)
+    _register(connection, f"{place}.funnel", [row for m in manifests for row in funnel_rows(m)], schemas.FUNNEL)
+
+
+def _whole(store: Store, refs: Sequence[Ref]) -> list[Manifest]:
+    """The manifests of those artifacts whose files are all there."""
+    found = [read_manifest(store, ref) for ref in refs]
+    return [manifest for manifest in found if manifest is not None and _has_all_files(store, manifest)]
+
+
+def _with_earlier_crawls(store: Store, shown: list[Manifest]) -> list[Manifest]:
     """The artifacts with the crawls that they continue: ``pages`` is the history of every URL."""
-    by_key = {manifest.key: manifest for manifest in everything}
     found = {manifest.key: manifest for manifest in shown}
     waiting = list(shown)
     while waiting:
-        earlier = by_key.get(waiting.pop().inputs.get("previous", ""))
-        if earlier is not None and earlier.key not in found:
-            found[earlier.key] = earlier
-            waiting.append(earlier)
+        key = waiting.pop().inputs.get("previous", "")
+        earlier = _whole(store, [Ref(stage="crawl", key=key)]) if key and key not in found else []
+        found |= {manifest.key: manifest for manifest in earlier}
+        waiting += earlier
     return list(found.values())
 
 
@@ -242,16 +270,9 @@ def _create_removals(connection: duckdb.DuckDBPyConnection, store: Store) -> Non
     _register(connection, "main.affected", effects, schemas.AFFECTED)
 
 
-def _create_macros(connection: duckdb.DuckDBPyConnection, order: TrainingOrder | None) -> None:
-    if order is not None:
-        span = "shard VARCHAR, start BIGINT, length BIGINT"
-        documents = f"STRUCT(run VARCHAR, slot BIGINT, doc_id VARCHAR, source VARCHAR, {span})[]"
-        connection.create_function("training_documents", order.documents, ["VARCHAR", "BIGINT"], documents)
-        connection.create_function(
-            "training_steps", order.steps, ["VARCHAR", "VARCHAR"], f"STRUCT({span}, step BIGINT)[]"
-        )
+def _create_macros(connection: duckdb.DuckDBPyConnection, needs_order: bool) -> None:
     for macro in MACROS:
-        if order is not None or not macro.needs_order:
+        if macro.needs_order == needs_order:
             connection.execute(macro.sql)
 
 

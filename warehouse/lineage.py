@@ -23,7 +23,7 @@ WITH w AS (SELECT unnest(training_documents(run, step), recursive := true)),
            FROM history.documents WHERE doc_id IN (SELECT doc_id FROM w) GROUP BY doc_id)
 SELECT w.slot, w.doc_id, d.url, d.title, w.source, w.shard, w.start, w.length AS tokens,
        p.first.warc_path AS warc_path, p.first.warc_offset AS warc_offset
-FROM w LEFT JOIN d USING (doc_id) LEFT JOIN stored.archived p ON p.digest = d.digest AND p.final_url = d.url
+FROM w LEFT JOIN d USING (doc_id) LEFT JOIN history.archived p ON p.digest = d.digest AND p.final_url = d.url
 ORDER BY w.slot, w.shard, w.start
 """,
 )

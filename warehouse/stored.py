@@ -11,7 +11,7 @@ from warehouse.store import Store
 
 Record = TypeVar("Record")
 log = logging.getLogger("gristmill.store")
-BUNDLE = ".jsonl"  # records of a folder in one file, a line each
+BUNDLE = ".bundle"  # records of a folder in one file, a line each: name, tab, JSON
 MANY, LEFT_LOOSE = 256, 64  # from so many loose records on there is a bundle; the newest may still change
 _named: set[str] = set()
 
@@ -42,14 +42,16 @@ def _lines(store: Store, path: str) -> Iterator[tuple[str, bytes]]:
     for line in content.splitlines():
         try:
             yield entry_of(line)
-        except (ValueError, KeyError, TypeError) as error:
+        except ValueError as error:
             name_once(store, path, error)
 
 
 def entry_of(line: bytes) -> tuple[str, bytes]:
-    """The name and the record in a bundle's line. Raises ValueError, KeyError or TypeError for what is none."""
-    entry = json.loads(line)
-    return str(entry["name"]), json.dumps(entry["record"]).encode()
+    """The name and the record in a bundle's line. Raises ValueError for what is none."""
+    name, mark, record = line.partition(b"\t")
+    if not mark:
+        raise ValueError("a line without a name")
+    return name.decode(), record
 
 
 def bundle(store: Store, folder: str) -> None:
@@ -63,19 +65,19 @@ def bundle(store: Store, folder: str) -> None:
         names = store.names(folder)
         old = [name for name in names if name.endswith(BUNDLE)]
         loose = [name for name in names if not name.endswith(BUNDLE)][:-LEFT_LOOSE]
-        entries = {name: json.loads(line) for each in old for name, line in _lines(store, f"{folder}/{each}")}
+        entries = {name: line for each in old for name, line in _lines(store, f"{folder}/{each}")}
         taken = []
         for name in loose:
             try:
-                entries[name] = json.loads(store.read_bytes(f"{folder}/{name}"))
+                entries[name] = json.dumps(json.loads(store.read_bytes(f"{folder}/{name}"))).encode()  # on one line
                 taken.append(name)
             except (FileNotFoundError, ValueError):  # gone, or damaged: it stays for verify to name
                 continue
         if not taken:
             return
-        lines = [json.dumps({"name": name, "record": entries[name]}) for name in sorted(entries)]
+        lines = [name.encode() + b"\t" + entries[name] for name in sorted(entries)]
         made = f"{taken[-1].removesuffix('.json')}{BUNDLE}"
-        store.write_bytes(f"{folder}/{made}", "\n".join(lines).encode())
+        store.write_bytes(f"{folder}/{made}", b"\n".join(lines))
         for name in [*taken, *(each for each in old if each != made)]:
             store.delete(f"{folder}/{name}")
 

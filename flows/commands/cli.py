@@ -28,8 +28,8 @@ NO_MEMORY = (
 )
 
 if TYPE_CHECKING:
-    from flows.prefect.progress import Terminal
-    from flows.prefect.server import TemporaryServer
+    from flows.orchestration.progress import Terminal
+    from flows.orchestration.server import TemporaryServer
 
 app = typer.Typer(
     help="Gristmill: web pages in, a language model out, and every grain accounted for.",
@@ -58,9 +58,9 @@ def _run_flow(
     from importlib import import_module
 
     from flows.commands.forget import print_heeded, waiting
-    from flows.prefect.engine import watching
-    from flows.prefect.progress import Terminal
-    from flows.prefect.server import TemporaryServer, server_of_settings
+    from flows.orchestration.engine import watching
+    from flows.orchestration.progress import Terminal
+    from flows.orchestration.server import TemporaryServer, server_of_settings
     from tasks.crawl.purge import finish_purges
     from warehouse.log import now
 
@@ -240,7 +240,7 @@ def report(config: Config = DEFAULT, overrides: Overrides = []) -> None:
 def ui(port: Annotated[int, typer.Option(help="port of the Prefect server on loopback")] = 4200) -> None:
     """Runs a local Prefect server with every deployment and the workers, until interrupted."""
     _prepare_prefect(verbose=False)
-    from flows.prefect.server import serve_ui
+    from flows.orchestration.server import serve_ui
 
     serve_ui(Path.cwd(), port, console)
 

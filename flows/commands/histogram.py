@@ -27,7 +27,7 @@ def histogram(store: Store, signal: str, console: Console, recipe: str = "") -> 
     if signal not in names:
         raise SettingError(f"there is no signal {signal}; the nearest is {nearest(signal, names)}")
     definition = next(known for known in SIGNALS if known.name == signal)
-    with connect(store, recipe=recipe) as connection:
+    with connect(store, recipe=recipe, history=False) as connection:
         found = connection.sql(f"""
             SELECT d.source, coalesce(v.verdict, 'kept') AS verdict, s."{signal}" AS value
             FROM signals s JOIN stored.documents d USING (doc_id)

@@ -177,7 +177,7 @@ def _planned(model: str, overrides: list[str]) -> tuple[Architecture, int]:
 
 
 def _plan_table(values: dict[str, Any], arch: Architecture, memory: float, recompute: bool) -> Table:
-    from flows.prefect.progress import size_text
+    from flows.orchestration.progress import size_text
 
     table = Table(
         title=f"{values['model']} on {values['gpus']:,} {values['gpu'].upper()}",

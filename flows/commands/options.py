@@ -27,7 +27,7 @@ AsOf = Annotated[str | None, typer.Option(help="show the store as the run whose 
 
 def recipe_of(config: str, overrides: list[str]) -> Any:
     """The recipe with its overrides."""
-    from flows.prefect.credentials import fill_from_blocks
+    from flows.orchestration.credentials import fill_from_blocks
     from flows.recipe.loading import load_recipe
 
     recipe = load_recipe(config, tuple(overrides))

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows.query import FORBIDDEN, check, confine, connect
+from flows.query import FORBIDDEN, add_history, asks_history, check, confine, connect
 from flows.terminal import plain, visible
 from tasks.core.process import is_out_of_memory
 from warehouse.errors import GristmillError, SettingError
@@ -44,7 +44,7 @@ def answer(
     """Runs a query and prints its rows; ``empty`` is the error where there is none."""
     if fmt not in FORMATS:
         raise SettingError(f"there is no format {fmt}: use one of {', '.join(FORMATS)}")
-    with connect(store, as_of, recipe) as connection:
+    with connect(store, as_of, recipe, history=asks_history(query)) as connection:
         if not allow_files:
             confine(connection, store)
         with explained():
@@ -177,7 +177,7 @@ def shell(store: Store, as_of: str | None, allow_files: bool = False, recipe: st
         import readline
 
         readline.read_history_file(HISTORY)
-    with connect(store, as_of, recipe) as connection:
+    with connect(store, as_of, recipe, history=False) as connection:
         views = [
             name
             for (name,) in connection.sql(
@@ -187,7 +187,7 @@ def shell(store: Store, as_of: str | None, allow_files: bool = False, recipe: st
         sys.stdout.write(f"Views: {', '.join(views)}.\nEnd a query with a semicolon; leave with Ctrl-D.\n")
         if not allow_files:
             confine(connection, store)
-        pending = ""
+        pending, has_history = "", False
         while True:
             try:
                 pending += input("gristmill> " if not pending else "      ...> ") + "\n"
@@ -196,6 +196,9 @@ def shell(store: Store, as_of: str | None, allow_files: bool = False, recipe: st
             if pending.rstrip().endswith(";"):
                 try:
                     with explained():
+                        if asks_history(pending) and not has_history:
+                            add_history(connection, store, as_of, recipe)
+                            has_history = True
                         show(ask(connection, pending, allow_files), "table")
                 except GristmillError as error:
                     sys.stdout.write(f"{visible(str(error))}\n")

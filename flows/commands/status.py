@@ -8,7 +8,7 @@ from rich.table import Table
 from flows.commands.forget import warn_of_waiting
 from flows.graph import STAGES
 from flows.making import Pipeline
-from flows.prefect.progress import duration_text, size_text
+from flows.orchestration.progress import duration_text, size_text
 from flows.query import rows
 from flows.terminal import shown
 from warehouse.artifact import Ref, complete, read_manifest, valid_record

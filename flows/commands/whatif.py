@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.making import Pipeline
-from flows.prefect.progress import size_text
+from flows.orchestration.progress import size_text
 from flows.query import connect
 from flows.terminal import shown
 from tasks.select import policy as policies
@@ -72,7 +72,7 @@ def what_if(pipeline: Pipeline, policy: Policy, sources: list[str], console: Con
     )
     then = now.model_copy(update={"policies": {**now.policies, **dict.fromkeys(chosen, policy)}})
     found = compare(pipeline.store, elect.inputs, now, then)
-    with connect(pipeline.store, own=pipeline.own) as connection:
+    with connect(pipeline.store, own=pipeline.own, history=False) as connection:
         ((rate,),) = connection.sql("SELECT sum(n_bytes) / sum(length) FROM token_spans").fetchall()
     _print_totals(found, chosen, float(rate or BYTES_PER_TOKEN), console)
     _print_rules([one for one in found if one.source in chosen], console)
@@ -147,7 +147,7 @@ def _changes(one: Comparison, gains: bool) -> int:
 
 
 def _texts(pipeline: Pipeline, doc_ids: list[str]) -> dict[str, dict[str, Any]]:
-    with connect(pipeline.store, own=pipeline.own) as connection:
+    with connect(pipeline.store, own=pipeline.own, history=False) as connection:
         found = connection.sql(
             "SELECT doc_id, any_value(url) AS url, any_value(left(text, 400)) AS text FROM stored.documents "
             "WHERE doc_id IN (SELECT unnest(?)) GROUP BY doc_id",

@@ -29,7 +29,7 @@ def test_a_run_goes_on_where_its_temporary_server_is_killed(copied: Run, tmp_pat
         (server,) = [
             number
             for number in descendants(process.pid)
-            if b"flows.prefect.gate" in Path(f"/proc/{number}/cmdline").read_bytes()
+            if b"flows.orchestration.gate" in Path(f"/proc/{number}/cmdline").read_bytes()
         ]
         os.kill(server, signal.SIGKILL)
         status = process.wait(200)
@@ -44,7 +44,7 @@ def test_servers_that_start_at_once_on_a_new_database_all_start(tmp_path: Path) 
     """As two commands in two terminals, the first ever on a machine."""
     variables = {**os.environ, "PREFECT_HOME": str(tmp_path / "prefect")}
     variables.pop("PREFECT_API_URL", None)
-    script = "from flows.prefect.server import TemporaryServer; server = TemporaryServer(print); server.stop()"
+    script = "from flows.orchestration.server import TemporaryServer; server = TemporaryServer(print); server.stop()"
     command = [sys.executable, "-c", script]
     started = [subprocess.Popen(command, cwd=PROJECT, env=variables, stderr=subprocess.PIPE) for _ in range(3)]
     for process in started:

@@ -16,10 +16,10 @@ from typing import Any
 import httpx
 import pytest
 
-from flows.prefect.health import Api
-from flows.prefect.secret import CLIENT, basic, secret_for, told
-from flows.prefect.server import deploy, server_environment, start_server, start_workers, stop
-from flows.prefect.worker import check
+from flows.orchestration.health import Api
+from flows.orchestration.secret import CLIENT, basic, secret_for, told
+from flows.orchestration.server import deploy, server_environment, start_server, start_workers, stop
+from flows.orchestration.worker import check
 from tests.conftest import CHROMIUM, CHROMIUM_FLAGS, PROJECT, free_port, sign_in
 from warehouse.errors import GristmillError
 

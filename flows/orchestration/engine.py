@@ -23,9 +23,9 @@ from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.making import Pipeline
-from flows.prefect.credentials import fill_from_blocks
-from flows.prefect.progress import duration_text, size_text
-from flows.prefect.server import WITH_WORKER
+from flows.orchestration.credentials import fill_from_blocks
+from flows.orchestration.progress import duration_text, size_text
+from flows.orchestration.server import WITH_WORKER
 from flows.recipe.loading import load_recipe
 from flows.recipe.settings import Recipe
 from tasks.core.process import die_with_parent, stop_children

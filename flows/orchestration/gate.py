@@ -1,4 +1,4 @@
-"""Prefect's server as it is run here, with what it leaves open closed in front of it: ``python -m flows.prefect.gate PORT``.
+"""Prefect's server as it is run here, with what it leaves open closed in front of it: ``python -m flows.orchestration.gate PORT``.
 
 Prefect answers whatever host a request names and whatever page it comes from, so a page in a browser on this machine could
 ask its API, by its address or by a name that is bound to it anew. Here a request names this server as its host, and a page
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from flows.prefect.secret import HOST
+from flows.orchestration.secret import HOST
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

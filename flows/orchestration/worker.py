@@ -1,4 +1,4 @@
-"""The workers of ``gristmill ui``: ``python -m flows.prefect.worker POOL``.
+"""The workers of ``gristmill ui``: ``python -m flows.orchestration.worker POOL``.
 
 Prefect's process worker runs whatever command, environment and folder the job variables of a run or a deployment name, and
 a deployment's pull steps may run any shell. These run the flows of this project's prefect.yaml, as it stands there, and nothing else.

@@ -21,9 +21,9 @@ import httpx
 from rich.console import Console
 from rich.markup import escape
 
-from flows.prefect.gate import OPEN, origins
-from flows.prefect.health import Api, faults, settle_dead_runs, wait_for_schedules
-from flows.prefect.secret import CLIENT, HOST, SERVER, basic, new_secret, secret_for, told
+from flows.orchestration.gate import OPEN, origins
+from flows.orchestration.health import Api, faults, settle_dead_runs, wait_for_schedules
+from flows.orchestration.secret import CLIENT, HOST, SERVER, basic, new_secret, secret_for, told
 from tasks.core.process import descendants, end_with_this_process
 from warehouse.errors import GristmillError
 
@@ -88,7 +88,7 @@ def _started(environment: dict[str, str], port: int, log: Path) -> subprocess.Po
     """A healthy server, or None where it ended or took too long."""
     with log.open("ab") as out:
         server = subprocess.Popen(
-            [sys.executable, "-m", "flows.prefect.gate", str(port)],
+            [sys.executable, "-m", "flows.orchestration.gate", str(port)],
             env=environment,
             stdout=out,
             stderr=out,
@@ -195,7 +195,7 @@ def start_workers(environment: dict[str, str], log: Path) -> list[subprocess.Pop
     with log.open("ab") as out:
         workers = [
             subprocess.Popen(
-                [sys.executable, "-m", "flows.prefect.worker", pool],
+                [sys.executable, "-m", "flows.orchestration.worker", pool],
                 env=environment | {WITH_WORKER: "1"},
                 stdout=out,
                 stderr=out,

@@ -18,7 +18,7 @@ def fill_from_blocks(recipe: Recipe) -> None:
         return
     from prefect.blocks.system import Secret
 
-    from flows.prefect.server import server_of_settings
+    from flows.orchestration.server import server_of_settings
 
     if not server_of_settings():
         return
