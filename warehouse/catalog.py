@@ -6,7 +6,6 @@ never blocks it. A view shows the newest complete artifacts of its stage; ``hist
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -18,6 +17,7 @@ from warehouse import log, schemas
 from warehouse.artifact import Manifest, Ref, complete, read_manifest
 from warehouse.errors import MissingArtifact
 from warehouse.lineage import MACROS
+from warehouse.manifest_rows import artifact_row, funnel_rows, part_rows
 from warehouse.removals import removals
 from warehouse.store import Store
 from warehouse.stored import stored
@@ -169,8 +169,8 @@ def add_history(connection: duckdb.DuckDBPyConnection, store: Store, order: Trai
 def _create_tables_of_artifacts(
     connection: duckdb.DuckDBPyConnection, place: str, manifests: Sequence[Manifest]
 ) -> None:
-    _register(connection, f"{place}.artifacts", [_artifact_row(manifest) for manifest in manifests], schemas.ARTIFACTS)
-    _register(connection, f"{place}.parts", [row for m in manifests for row in _part_rows(m)], schemas.PARTS)
+    _register(connection, f"{place}.artifacts", [artifact_row(manifest) for manifest in manifests], schemas.ARTIFACTS)
+    _register(connection, f"{place}.parts", [row for m in manifests for row in part_rows(m)], schemas.PARTS)
     _register(connection, f"{place}.funnel", [row for m in manifests for row in funnel_rows(m)], schemas.FUNNEL)
 
 
@@ -274,56 +274,3 @@ def _create_macros(connection: duckdb.DuckDBPyConnection, needs_order: bool) -> 
     for macro in MACROS:
         if macro.needs_order == needs_order:
             connection.execute(macro.sql)
-
-
-def _artifact_row(manifest: Manifest) -> dict[str, Any]:
-    counts = manifest.counts
-    return {
-        "stage": manifest.stage,
-        "key": manifest.key,
-        "subject": manifest.subject,
-        "inputs": json.dumps(manifest.inputs),
-        "settings": json.dumps(manifest.settings),
-        "statistics": json.dumps(manifest.parts[0].statistics if len(manifest.parts) == 1 else {}),
-        "rows": manifest.rows,
-        "bytes": manifest.bytes,
-        **counts.model_dump(),
-    }
-
-
-def _part_rows(manifest: Manifest) -> Iterator[dict[str, Any]]:
-    for part in manifest.parts:
-        for file in part.files:
-            yield {
-                "stage": manifest.stage,
-                "key": manifest.key,
-                "part": part.part,
-                "path": f"{manifest.ref.folder}/{file.path}",
-                "rows": file.rows,
-                "bytes": file.bytes,
-                "sha256": file.sha256,
-            }
-
-
-def funnel_rows(manifest: Manifest) -> Iterator[dict[str, Any]]:
-    """The funnel of one artifact: each rule takes what the one before it left.
-
-    Parts report ``bytes_in`` and ``funnel``: rule -> [documents, bytes] taken, in the order of the rules.
-    """
-    taken: dict[str, list[int]] = {}
-    for part in manifest.parts:
-        for rule, (documents, size) in part.statistics.get("funnel", {}).items():
-            before = taken.get(rule, [0, 0])
-            taken[rule] = [before[0] + documents, before[1] + size]
-    documents_left = manifest.counts.documents_in
-    bytes_left = sum(part.statistics.get("bytes_in", 0) for part in manifest.parts)
-    for rule, (documents, size) in taken.items():
-        row = {
-            "stage": manifest.stage,
-            "subject": manifest.subject,
-            "rule": rule,
-            "documents_in": documents_left,
-            "bytes_in": bytes_left,
-        }
-        documents_left, bytes_left = documents_left - documents, bytes_left - size
-        yield row | {"documents_out": documents_left, "bytes_out": bytes_left}
