@@ -158,6 +158,21 @@ def test_a_plan_of_a_finished_run_is_all_there(finished: Run) -> None:
     assert list(pipeline.own) == [node for node in STAGES if node not in ("overlap", "decontaminate")]
 
 
+def test_the_classifier_of_quality_reads_its_examples_and_duplicates_are_ranked_by_it(tmp_path: Path) -> None:
+    texts = {name: ["some words"] for name in "abc"}
+    for sections, examples, ranked in (
+        ("", [], []),
+        ('[quality]\npositive = ["a"]\nnegative = ["c"]', ["a", "c"], [*"abc"]),
+    ):
+        plan = Pipeline(load_recipe(str(recipe_file(tmp_path, texts, "\n" + sections)))).plan
+        assert [[*artifact.stage.inputs] for artifact in plan["quality"]] == (
+            [[f"documents/{name}" for name in examples]] if examples else []
+        )
+        (match,) = plan["match"]
+        assert [role for role in match.stage.inputs if role.startswith("signals/")] == [f"signals/{n}" for n in ranked]
+        assert ("quality" in plan["annotate"][0].stage.inputs) == bool(examples)
+
+
 def test_inputs_in_manifests_are_those_of_the_table(tmp_path: Path) -> None:
     """The table as a user of a store finds it: the keys of two sources' artifacts in that of the corpus."""
     texts = {"a": ["some words of the first source " * 9], "b": ["other words of the second source " * 9]}
