@@ -73,7 +73,6 @@ def test_a_pin_stands_in_for_what_would_be_made_and_changes_what_follows_alone(t
     plan, pinned = (resolve(some(("a",)), None, store, pins) for pins in ({}, {"words": pin}))
     assert pinned["words"][0].ref == pin
     assert pinned["words"][0].stage.ref == plan["words"][0].ref
-    assert pinned["letters"] == pinned["letters"]
     assert pinned["letters"][0].ref == plan["letters"][0].ref
     assert pinned["book"][0].stage.inputs["words/a"].ref == pin
     assert pinned["book"][0].ref != plan["book"][0].ref
