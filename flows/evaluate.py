@@ -1,4 +1,4 @@
-"""The flow `evaluate`: a checkpoint to scores beside the baselines', and the report."""
+"""The flow `evaluate`: trained networks to scores beside the baselines', and the report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flows.reporting import publish_report
 
 @flow(name="evaluate", flow_run_name=run_name, task_runner=task_runner())
 def evaluate(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, run_id: str = "") -> str:
-    """Scores the newest model of a recipe and writes the report; returns the report's address.
+    """Scores the trained networks of a recipe and writes the report; returns the report's address.
 
     Args:
         config: path of a recipe, or the name of one in configs/
@@ -25,7 +25,7 @@ def evaluate(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, run_id:
     """
     pipeline = pipeline_of(config, recipe, run_id)
     make(pipeline, "evaluate")
-    scores = rows(pipeline.store, SCORES, own=pipeline.own)
+    scores = rows(pipeline.store, SCORES, own=pipeline.own, recipe=pipeline.recipe.name)
     show_summary(
         "scores",
         "\n".join(
@@ -33,7 +33,7 @@ def evaluate(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, run_id:
                 "| task | metric | model | value | standard error | n |",
                 "|---|---|---|---|---|---|",
                 *(
-                    f"| {r['task']} | {r['metric']} | {r['run'][:20]} | {r['value']:.4g} | {r['stderr']:.2g} | {r['n']} |"
+                    f"| {r['task']} | {r['metric']} | {r['model']} | {r['value']:.4g} | {r['stderr']:.2g} | {r['n']} |"
                     for r in scores
                 ),
             ]

@@ -19,7 +19,7 @@ from tasks.extract.archive import ExtractArchive
 from tasks.extract.extraction import Extraction
 from tasks.extract.stage import Extract
 from tasks.extract.table import ExtractTable
-from tasks.interchange.imported import imported, imported_settings
+from tasks.interchange.imported import imported, imported_settings, with_sizes
 from tasks.repetition.stage import Repetition, Tally
 from tasks.select.elect import Elect
 from tasks.select.stage import Select
@@ -27,10 +27,11 @@ from tasks.signals.quality import TrainQuality
 from tasks.signals.stage import Annotate, AnnotateSettings
 from tasks.tokens.pack import Pack
 from tasks.tokens.tokenizer import TrainTokenizer
+from tasks.train.names import model_name, run_of_model
 from tasks.train.settings import PretrainSettings
 from tasks.train.stage import Pretrain
 from warehouse.artifact import Ref, complete
-from warehouse.errors import MissingArtifact
+from warehouse.errors import MissingArtifact, SettingError
 from warehouse.removals import Removal
 from warehouse.store import Store
 
@@ -128,17 +129,45 @@ def pages_of(given: Given, source: str) -> Input:
     return content_input(given.store, manifest)
 
 
-def trained_as(given: Given) -> PretrainSettings:
-    """How the network is trained, with the sizes of the weights that it starts from."""
-    settings = given.recipe.pretrain_settings()
+def runs(given: Given) -> Sequence[str]:
+    """One artifact a training run, each behind the one that it starts from."""
+    return tuple(given.recipe.trainings)
+
+
+def models(given: Given) -> Sequence[str]:
+    """One artifact a trained network: the last of each run, and what it pins on the way."""
+    return tuple(
+        model_name(run, step)
+        for run, settings in given.recipe.trainings.items()
+        for step in (*settings.pinned_steps, None)
+    )
+
+
+def trained_as(given: Given, run: str) -> PretrainSettings:
+    """How a run trains its network, with the sizes of the weights that it starts from, whatever those are called."""
+    trainings = given.recipe.trainings
+    settings = trainings[run]
+    if settings.initial in trainings:
+        sizes = trained_as(given, settings.initial).model
+        return with_sizes(settings.model_copy(update={"initial": ""}), sizes.model_dump())
     return imported_settings(given.store, settings) if settings.initial else settings
 
 
-def training_of(given: Given, subject: str, inputs: dict[str, Input]) -> Stage:
-    """The training run, from imported weights where the recipe names them."""
-    initial = given.recipe.pretrain.initial
-    start = {"initial": Input.of(imported(given.store, initial))} if initial else {}
-    return Pretrain(given.store, trained_as(given), inputs | start)
+def training_of(given: Given, run: str, inputs: dict[str, Input]) -> Stage:
+    """A training run, from the weights that the recipe names: another run's, or imported ones."""
+    initial = given.recipe.trainings[run].initial
+    start = {}
+    if initial in given.recipe.trainings:
+        start = {"initial": Input.of(training_of(given, initial, inputs).ref)}
+    elif initial:
+        start = {"initial": Input.of(imported(given.store, initial))}
+    return Pretrain(given.store, trained_as(given, run), inputs | start, run)
+
+
+def evaluation_of(given: Given, model: str, inputs: dict[str, Input]) -> Stage:
+    """The evaluation of a network, on held-out text of all that is trained on."""
+    training = trained_as(given, run_of_model(model))
+    return Evaluate(given.store, given.recipe.evaluate_settings(), inputs, model, training)
 
 
 NODES: tuple[Node[Given], ...] = (
@@ -208,17 +237,17 @@ NODES: tuple[Node[Given], ...] = (
     ),
     Node(TrainTokenizer, whole, lambda given: given.recipe.tokenizer, {"corpus": one("select")}),
     Node(Pack, whole, lambda given: given.recipe.pack, {"corpus": one("select"), "tokenizer": one("tokenizer")}),
-    Node(Pretrain, whole, reads={"tokens": one("pack"), "tokenizer": one("tokenizer")}, made_by=training_of),
+    Node(Pretrain, runs, reads={"tokens": one("pack"), "tokenizer": one("tokenizer")}, made_by=training_of),
     Node(
         Evaluate,
-        whole,
-        lambda given: given.recipe.evaluate,
-        {
+        models,
+        reads={
             "corpus": one("select"),
             "tokenizer": one("tokenizer"),
             "tokens": one("pack"),
-            "checkpoint": one("pretrain"),
+            "checkpoint": same("pretrain", of=run_of_model),
         },
+        made_by=evaluation_of,
     ),
 )
 STAGES = tuple(node.name for node in NODES)
@@ -249,5 +278,21 @@ def pins_of(given: Given) -> dict[str, Ref]:
 
 
 def _imported(given: Given) -> dict[str, Ref]:
-    initial = given.recipe.pretrain.initial
-    return {"tokenizer": imported(given.store, initial)} if initial else {}
+    tokenizer = imported_tokenizer(given)
+    return {} if tokenizer is None else {"tokenizer": tokenizer}
+
+
+def imported_tokenizer(given: Given) -> Ref | None:
+    """The artifact whose tokenizer a recipe's runs share, where one of them starts from imported weights.
+
+    Raises SettingError where there are two.
+    """
+    trainings = given.recipe.trainings
+    found = {
+        s.initial: imported(given.store, s.initial) for s in trainings.values() if s.initial not in ("", *trainings)
+    }
+    if len(set(found.values())) > 1:
+        raise SettingError(
+            f"the runs of a recipe share one tokenizer, and those of {' and '.join(found)} are two: make them two recipes"
+        )
+    return next(iter(found.values()), None)

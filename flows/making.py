@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from flows.graph import Given, given_of, plan_of
 from flows.recipe.settings import Recipe, Source
 from tasks.core.graph import Artifact, Plan
-from tasks.core.stage import SILENT, MakeParts, Report, one_by_one, reuse, run_stages
+from tasks.core.stage import SILENT, MakeParts, Report, Stage, one_by_one, reuse, run_stages
 from warehouse import log
 from warehouse.artifact import Manifest, Ref, complete
 from warehouse.errors import GristmillError, MissingArtifact
@@ -36,6 +36,7 @@ class Pipeline:
         self._make_parts, self._report, self._fresh_crawl = make_parts, report, fresh_crawl
         self.removals = removals(self.store)
         self._run = log.resume_run(self.store, run_id) if run_id else log.new_run(self.store, recipe.name)
+        self._run.mixture = recipe.shares
 
     @cached_property
     def given(self) -> Given:
@@ -51,10 +52,16 @@ class Pipeline:
         """Makes or reuses a node's artifacts and shows them in the catalog."""
         check_all(self.store)
         artifacts = self.plan[node]
+        if node == "pretrain":  # a run can be asked by its name while it trains
+            self._run.trained = {one.subject: one.ref.key for one in artifacts}
+            log.note(self.store, self._run)
+        made: list[Manifest] = []
         with self._demo_sites(artifacts) if node == "crawl" else ExitStack():
-            made = run_stages([one.stage for one in artifacts if one.pin is None], self._make_parts, self._report)
+            for wave in waves([one.stage for one in artifacts if one.pin is None]):
+                made += run_stages(wave, self._make_parts, self._report)
         pinned = [reuse(one.stage, one.ref, self._report) for one in artifacts if one.pin is not None]
-        manifests = [*made, *pinned]
+        found = {manifest.ref: manifest for manifest in (*made, *pinned)}
+        manifests = [found[one.ref] for one in artifacts]
         if node == "select" and sum(manifest.counts.kept for manifest in manifests) == 0:
             raise GristmillError(
                 'the corpus is empty: no document was kept; see why with gristmill sql "FROM funnel", then loosen the policy'
@@ -95,6 +102,16 @@ class Pipeline:
                 if source.demo_site and complete(self.store, crawl.ref) is None:
                     sites.enter_context(serve_demo_site(source))
             yield
+
+
+def waves(stages: Sequence[Stage]) -> Iterator[list[Stage]]:
+    """Stages in the groups in which they can be made: what one of them reads of another stands in an earlier group."""
+    left = list(stages)
+    while left:
+        keys = {stage.ref.key for stage in left}
+        ready = [stage for stage in left if keys.isdisjoint(entry.ref.key for entry in stage.inputs.values())]
+        yield ready
+        left = [stage for stage in left if stage not in ready]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The flow `pretrain`: token arrays to a checkpoint."""
+"""The flow `pretrain`: token arrays to trained networks, one a run of the recipe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flows.recipe.settings import Recipe
 
 @flow(name="pretrain", flow_run_name=run_name, task_runner=task_runner())
 def pretrain(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, run_id: str = "") -> None:
-    """Trains the model of a recipe on its newest token arrays, in a process of its own.
+    """Trains the runs of a recipe on its newest token arrays, each in a process of its own.
 
     Args:
         config: path of a recipe, or the name of one in configs/
@@ -22,21 +22,20 @@ def pretrain(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, run_id:
     """
     pipeline = pipeline_of(config, recipe, run_id)
     make(pipeline, "pretrain")
-    (run,) = pipeline.plan["pretrain"]
     found = rows(
         pipeline.store,
-        "SELECT step, max(value) FILTER (WHERE name = 'loss') AS loss, max(value) FILTER (WHERE name = 'validation_loss') AS held_out "
-        "FROM metrics WHERE run = ? GROUP BY step HAVING held_out IS NOT NULL ORDER BY step",
-        [run.ref.key],
+        "SELECT model, step, max(value) FILTER (WHERE name = 'loss') AS loss, max(value) FILTER (WHERE name = 'validation_loss') AS held_out "
+        "FROM metrics WHERE run IN (SELECT run FROM models) GROUP BY ALL HAVING held_out IS NOT NULL ORDER BY model, step",
         own=pipeline.own,
+        recipe=pipeline.recipe.name,
     )
     show_summary(
         "training",
         "\n".join(
             [
-                "| step | loss | held out |",
-                "|---|---|---|",
-                *(f"| {r['step']:,} | {r['loss']:.3f} | {r['held_out']:.3f} |" for r in found),
+                "| run | step | loss | held out |",
+                "|---|---|---|---|",
+                *(f"| {r['model']} | {r['step']:,} | {r['loss']:.3f} | {r['held_out']:.3f} |" for r in found),
             ]
         ),
     )

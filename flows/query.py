@@ -29,8 +29,8 @@ FUNNEL = """
 SELECT stage, subject, rule, documents_in, documents_out, bytes_in, bytes_out FROM funnel
 WHERE documents_in <> documents_out OR rule = 'duplicate near'"""
 SCORES = """
-SELECT task, metric, e.run, value, stderr, n FROM evaluations e WHERE task IN ('held-out text', 'last-word cloze')
-ORDER BY task, metric, value"""
+SELECT task, shots, metric, model, value, stderr, n FROM evaluations WHERE NOT contains(task, ',')
+ORDER BY task, shots, metric, value"""
 
 
 def connect(
@@ -81,7 +81,8 @@ def rows(
     query: str,
     parameters: list[Any] | None = None,
     own: Mapping[str, Sequence[Ref]] | None = None,
+    recipe: str = "",
 ) -> list[dict[str, Any]]:
-    """The answer to a query as dictionaries; of the artifacts that are named, where some are."""
-    with connect(store, own=own, history=asks_history(query)) as connection:
+    """The answer to a query as dictionaries; of a recipe, or of the artifacts that are named, where some are."""
+    with connect(store, recipe=recipe, own=own, history=asks_history(query)) as connection:
         return list(connection.sql(query, params=parameters or []).to_arrow_table().to_pylist())

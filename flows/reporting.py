@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+
+from flows.graph import STAGES
 from flows.making import Pipeline
 from flows.query import connect
 from flows.recipe.settings import Source
+from tasks.evaluate.declared import main_metrics
 from tasks.report import card
 from tasks.report.page import render
 from warehouse.artifact import complete
@@ -12,15 +16,16 @@ from warehouse.errors import MissingArtifact
 
 
 def report_path(pipeline: Pipeline) -> str:
-    """The report's path below the store: a name for the recipe and the evaluation that it shows."""
-    (evaluation,) = pipeline.plan["evaluate"]
-    return f"reports/{pipeline.recipe.name}-{evaluation.ref.key[:12]}.html"
+    """The report's path below the store: a name for the recipe and the evaluations that it shows."""
+    keys = [evaluation.ref.key for evaluation in pipeline.plan["evaluate"]]
+    named = keys[0] if len(keys) == 1 else hashlib.sha256("".join(keys).encode()).hexdigest()
+    return f"reports/{pipeline.recipe.name}-{named[:12]}.html"
 
 
 def publish_report(pipeline: Pipeline) -> str:
     """Writes the report of what the catalog shows; returns its address."""
-    with connect(pipeline.store, own=pipeline.own, history=False) as connection:
-        page = render(connection, pipeline.recipe.name)
+    with connect(pipeline.store, recipe=pipeline.recipe.name, own=pipeline.own, history=False) as connection:
+        page = render(connection, pipeline.recipe.name, STAGES, main_metrics())
     path = report_path(pipeline)
     pipeline.store.write_bytes(path, page.encode())
     return pipeline.store.address(path)
@@ -35,7 +40,7 @@ def publish_card(pipeline: Pipeline) -> str:
         card.CardSource(name, _origin(source), source.license, source.policy, pipeline.recipe.policy_of(source))
         for name, source in pipeline.recipe.sources.items()
     ]
-    with connect(pipeline.store, own=pipeline.own, history=False) as connection:
+    with connect(pipeline.store, recipe=pipeline.recipe.name, own=pipeline.own, history=False) as connection:
         text = card.render(connection, pipeline.recipe.name, str(select.ref), sources)
     path = f"cards/{pipeline.recipe.name}-{select.ref.key[:12]}.md"
     pipeline.store.write_bytes(path, text.encode())

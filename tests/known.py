@@ -101,7 +101,7 @@ def publish(pipeline: Pipeline, model: Transformer, folder: Path) -> str:
     writer.file(WEIGHTS, folder / "weights")
     inputs = {name: stage.inputs[name].ref.key for name in ("tokenizer", "tokens")}
     writer.bytes(CONFIG, json.dumps({"architecture": model.arch.as_dict(), **inputs}).encode())
-    settings = pipeline.recipe.pretrain_settings()
+    settings = pipeline.recipe.trainings["pretrain"]
     figures = {"parameters": model.parameter_count(), "steps": settings.last_step}
     writer.commit(Counts(), figures | {"tokens_seen": settings.tokens_after(settings.last_step)})
     run_stages([stage])

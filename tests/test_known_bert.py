@@ -76,7 +76,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
 
 
 def data_of(pipeline: Pipeline, **changes: Any) -> TrainingData:
-    settings = pipeline.recipe.pretrain_settings().model_copy(update=changes)
+    settings = pipeline.recipe.trainings["pretrain"].model_copy(update=changes)
     codec = Codec.load(pipeline.store, pipeline.plan["tokenizer"][0].ref)
     return TrainingData(
         pipeline.store,

@@ -18,11 +18,17 @@ from flows.making import Pipeline
 from flows.query import rows
 from models.ngram import NGram
 from models.score import MaskedScores, Scored
-from tasks.evaluate.suite import Cloze, HeldOut, cloze_of, exponential, hidden_tokens, last_word, ratio
+from tasks.evaluate.cloze import cloze_of
+from tasks.evaluate.declared import TASKS, Task
+from tasks.evaluate.held_out import Passage
+from tasks.evaluate.metrics import exponential, ratio
+from tasks.evaluate.scoring import masked_answers, passage_answers
+from tasks.evaluate.scoring import rows as figures_of
 from tasks.tokens.tokenizer import Codec
 from tests.known import chain, pipeline_over, publish, transitions
 from warehouse.artifact import read_tables
 
+BY_NAME: dict[str, Task] = {task.name: task for task in TASKS}
 WORDS = ["river", "stone", "bridge", "mason", "water", "keeper", "winter", "village", "market", "story"]
 SETTINGS = """
 [tokenizer]
@@ -227,18 +233,16 @@ def test_last_word_is_right_where_all_of_its_tokens_are_the_first_choice(scored:
     nats, right = [], []
     for document in held_out(pipeline):
         text = texts[document["doc_id"]]
-        held = HeldOut("", text, document["tokens"], document["n_words"], document["n_bytes"])
-        found = cloze_of(held, codec.encode, codec.end_of_text)
+        found = cloze_of(text)
         if found is None:
             continue
-        passage = codec.decode(found.tokens[1:].tolist())
-        context, _, answer = passage.rpartition(" ")
+        context, answer = found
+        passage = f"{context} {answer}"
         assert 40 < len(passage.split()) <= 120
         assert answer in context
         assert passage in " ".join(text.split())
         answer_tokens = codec.encode(f" {answer}")
-        assert found.answer_tokens == len(answer_tokens)
-        before = found.tokens.tolist()[-len(answer_tokens) - 1 : -1]
+        before = [*codec.encode(context)[-1:], *answer_tokens[:-1]]
         nats.append(-sum(table[a, b] for a, b in zip(before, answer_tokens, strict=True)))
         right.append(float(all(table[a].argmax() == b for a, b in zip(before, answer_tokens, strict=True))))
     n = len(nats)
@@ -259,10 +263,11 @@ def test_a_word_of_two_tokens_is_right_where_both_are() -> None:
             greedy = ([False, True, True], [True, True, False], [True, False, True])
             return [Scored(np.array([-9.0, -1.0, -2.0]), np.array(row)) for row in greedy]
 
-    accuracy, perplexity = last_word([Cloze(np.arange(4), 2)] * 3, Told())
-    assert accuracy.value == pytest.approx(1 / 3)
-    assert accuracy.stderr == pytest.approx(math.sqrt(2 / 9 * 3 / 2 / 3))  # variance over n - 1, over n
-    assert (perplexity.value, perplexity.stderr) == (pytest.approx(math.exp(3)), 0.0)
+    answers = passage_answers([Passage(np.arange(4), 2)] * 3, Told())
+    accuracy, perplexity = figures_of(BY_NAME["last-word cloze"], 0, "run", 1, answers, [""] * 3)
+    assert accuracy["value"] == pytest.approx(1 / 3)
+    assert accuracy["stderr"] == pytest.approx(math.sqrt(2 / 9 * 3 / 2 / 3))  # variance over n - 1, over n
+    assert (perplexity["value"], perplexity["stderr"]) == (pytest.approx(math.exp(3)), 0.0)
 
 
 def test_samples_follow_the_chain_greedily(scored: tuple[Pipeline, str, Any]) -> None:
@@ -285,16 +290,20 @@ def test_ratio_and_mean_errors_by_hand() -> None:
     assert ratio(np.array([3.0, 5.0]), np.array([2.0, 6.0])) == (1.0, pytest.approx(0.25))
     assert math.isnan(ratio(np.array([3.0]), np.array([2.0]))[1])
     scores = MaskedScores(*(np.array(column, np.float64) for column in ([4, 2], [1, 2], [2, 4], [1, 0])))
-    found = {(figure.task, figure.metric): figure for figure in hidden_tokens(scores)}
-    assert found["hidden tokens", "accuracy"].value == 0.5
-    assert found["hidden tokens", "accuracy"].n == 6
-    assert found["hidden tokens", "bits a hidden token"].value == pytest.approx(1 / math.log(2))
-    assert found["hidden tokens", "perplexity a token"].value == pytest.approx(math.e)
+    answers = masked_answers(scores)
+    found = {
+        (row["task"], row["metric"]): row
+        for name in ("hidden tokens", "next sentence")
+        for row in figures_of(BY_NAME[name], 0, "run", 1, answers, [])
+    }
+    assert found["hidden tokens", "accuracy"]["value"] == 0.5
+    assert found["hidden tokens", "accuracy"]["n"] == 6
+    assert found["hidden tokens", "bits a hidden token"]["value"] == pytest.approx(1 / math.log(2))
+    assert found["hidden tokens", "perplexity a token"]["value"] == pytest.approx(math.e)
     # Residuals of the nats, 4 - 2 and 2 - 4: sqrt(2 / 1 * 8) / 6.
-    assert found["hidden tokens", "bits a hidden token"].stderr == pytest.approx(4 / 6 / math.log(2))
+    assert found["hidden tokens", "bits a hidden token"]["stderr"] == pytest.approx(4 / 6 / math.log(2))
     label = found["next sentence", "accuracy"]
-    assert (label.value, label.stderr, label.n) == (0.5, pytest.approx(0.5), 2)
-    assert ("next sentence", "accuracy") not in {figure[:2] for figure in hidden_tokens(scores, with_label=False)}
+    assert (label["value"], label["stderr"], label["n"]) == (0.5, pytest.approx(0.5), 2)
 
 
 def test_a_perplexity_that_has_no_float_is_infinite_and_said_so(

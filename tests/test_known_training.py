@@ -79,7 +79,7 @@ def stream(pipeline: Pipeline, source: str, split: str) -> list[int]:
 
 
 def data_of(pipeline: Pipeline, **changes: Any) -> TrainingData:
-    settings = PretrainSettings.model_validate(pipeline.recipe.pretrain_settings().model_dump() | changes)
+    settings = PretrainSettings.model_validate(pipeline.recipe.trainings["pretrain"].model_dump() | changes)
     return TrainingData(pipeline.store, pipeline.plan["pack"][0].ref, settings)
 
 
@@ -107,7 +107,7 @@ def test_held_out_windows_are_spread_over_each_source_by_its_weight(pipeline: Pi
 
 
 def test_sources_are_drawn_by_their_weights(pipeline: Pipeline) -> None:
-    order = DataOrder(pipeline.store, pipeline.plan["pack"][0].ref, pipeline.recipe.pretrain_settings()).order
+    order = DataOrder(pipeline.store, pipeline.plan["pack"][0].ref, pipeline.recipe.trainings["pretrain"]).order
     assert Counter(order.window(slot).source for slot in range(BLOCK_SLOTS)) == {"plays": 768, "pages": 256}
     other = data_of(pipeline, mixture={"plays": 0.0, "pages": 2.0}).order
     assert {other.window(slot).source for slot in range(BLOCK_SLOTS)} == {"pages"}

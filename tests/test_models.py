@@ -139,14 +139,14 @@ def test_preset_brings_its_training_and_what_is_given_wins() -> None:
     assert (recipe.model.layers, recipe.model.width, recipe.model.context) == (6, 768, 2048)
     assert recipe.pretrain.decay_tokens == 260_000_000_000
     assert recipe.pretrain.learning_rate == 1e-3
-    assert recipe.pretrain_settings().last_step > 90_000
+    assert recipe.trainings["pretrain"].last_step > 90_000
     assert recipe.model == type(recipe.model).model_validate(recipe.model.model_dump())
 
 
 def test_depth_sets_a_compute_optimal_run() -> None:
     recipe = load_recipe("demo", ("model.depth=2",))
     assert (recipe.model.layers, recipe.model.width, recipe.model.context) == (2, 128, 128)
-    assert recipe.pretrain_settings().last_step == pytest.approx(1000, rel=0.05)
+    assert recipe.trainings["pretrain"].last_step == pytest.approx(1000, rel=0.05)
     assert recipe.pretrain.optimizer == "adamw"
     assert load_recipe("bert-tiny", ("model.depth=2",)).model.family == "bert"
     assert load_recipe("demo", ("model.depth=0", "model.preset=")) == load_recipe("demo")

@@ -10,6 +10,7 @@ from random import Random
 
 import pytest
 
+from flows.graph import STAGES
 from flows.making import Pipeline
 from flows.query import connect, rows
 from flows.recipe.loading import load_recipe
@@ -106,8 +107,8 @@ def test_scores_samples_and_mixture_stand_in_the_page_as_in_sql(told: tuple[Pipe
         r"<tr(?: class=\"us\")?><td>([^<]*)</td><td>([^<]*)</td><td>([^<]*)</td><td class=\"n\">([^<]*)</td>", page
     )
     shown = {(task, metric, model): value for task, metric, model, value in found}
-    for row in rows(pipeline.store, "FROM evaluations"):
-        value = shown[row["task"], row["metric"], names.get(row["run"], "this model")]
+    for row in rows(pipeline.store, "FROM evaluations", recipe="known"):
+        value = shown[row["task"], row["metric"], names.get(row["run"], "pretrain")]
         assert float(value.replace(",", "")) == pytest.approx(row["value"], rel=2e-2, abs=6e-4)
     for sample in rows(pipeline.store, "FROM samples"):
         assert html.escape(sample["prompt"]) in page
@@ -120,7 +121,7 @@ def test_scores_samples_and_mixture_stand_in_the_page_as_in_sql(told: tuple[Pipe
         for row in rows(pipeline.store, "FROM evaluations WHERE metric = 'bits a byte' AND task = 'held-out text'")
     }
     (ours,) = [value for run, value in bits.items() if run not in names]
-    verdict = re.search(r"The model needs ([\d.]+) bits a byte of held-out text: (.*?)\.</p>", page)
+    verdict = re.search(r"<p>pretrain has ([\d.]+) bits a byte on held-out text: (.*?)\.</p>", page)
     assert verdict is not None
     assert float(verdict[1]) == pytest.approx(ours, abs=6e-4)
     for name, label in names.items():
@@ -145,7 +146,7 @@ def test_the_funnel_of_a_crawl_starts_from_the_pages_that_it_knows(finished: Run
     store = Store(str(finished.store))
     pipeline = Pipeline(load_recipe("demo-tiny", finished.overrides))
     with connect(store, own=pipeline.own) as connection:
-        page = render(connection, pipeline.recipe.name)
+        page = render(connection, pipeline.recipe.name, STAGES, {})
     texts = texts_between(page, "Where did the documents go?", "What is the mixture?")
     known = {
         row["subject"]: row["documents_in"]

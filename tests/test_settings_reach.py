@@ -391,7 +391,7 @@ def test_settings_of_the_network(tmp_path: Path) -> None:
         "model.attention_dropout=0.5",
     )
     recipe = load_recipe("demo-tiny", (*sizes, "model.family=gpt"))
-    arch = recipe.pretrain_settings().model.architecture(100)
+    arch = recipe.trainings["pretrain"].model.architecture(100)
     assert (arch.layers, arch.head_width, arch.band, arch.dropout, arch.attention_dropout) == (2, 24, 5, 0.25, 0.5)
     model = build(arch)
     assert model.blocks[0].attention.qkv.weight.shape == (3 * arch.heads * 24, arch.width)
@@ -416,9 +416,9 @@ def test_recompute_reaches_the_network(tmp_path: Path, recompute: bool) -> None:
     from tasks.train.process import network_of
     from warehouse.artifact import Ref
 
-    settings = load_recipe(
-        "demo-tiny", (f"pretrain.recompute={str(recompute).lower()}", "pretrain.seed=5")
-    ).pretrain_settings()
+    settings = load_recipe("demo-tiny", (f"pretrain.recompute={str(recompute).lower()}", "pretrain.seed=5")).trainings[
+        "pretrain"
+    ]
     ref = Ref(stage="x", key="x")
     made = network_of(
         Job(store="s", run=ref, tokens=ref, tokenizer=ref, vocabulary=64, settings=settings, folder=tmp_path)
@@ -520,6 +520,6 @@ def test_what_a_recipe_fills_in_for_a_stage() -> None:
     assert (match.priority, match.shingle_words, match.window) == ({"works": 9, "reference": 1}, 3, 7)
     band = recipe.band_settings()
     assert (band.bands, band.window, band.memory_mb) == (4, 7, 99)
-    assert recipe.select_settings().weights == recipe.pretrain_settings().mixture == {"works": 3.0, "reference": 1.0}
-    assert load_recipe("demo-tiny", ("pretrain.mixture={works = 2.0}",)).pretrain_settings().mixture == {"works": 2.0}
+    assert recipe.select_settings().weights == recipe.trainings["pretrain"].mixture == {"works": 3.0, "reference": 1.0}
+    assert load_recipe("demo-tiny", ("pretrain.mixture={works = 2.0}",)).trainings["pretrain"].mixture == {"works": 2.0}
     assert load_recipe("demo-tiny", ("evaluate.precision=bf16",)).evaluate.precision == "bf16"

@@ -17,44 +17,12 @@ from warehouse import log, schemas
 from warehouse.artifact import Manifest, Ref, complete, read_manifest
 from warehouse.errors import MissingArtifact
 from warehouse.lineage import MACROS
-from warehouse.manifest_rows import artifact_row, funnel_rows, part_rows
+from warehouse.manifest_rows import artifact_row, funnel_rows, mixture_rows, model_rows, part_rows
 from warehouse.removals import removals
 from warehouse.store import Store
 from warehouse.stored import stored
+from warehouse.views import ARCHIVED, JOINED_VIEWS, MIXTURE, MODEL_NAMES
 
-# View name -> the query that adds what other tables know, over the stored table stored.<name>.
-JOINED_VIEWS: dict[str, str] = {
-    "signals": """
-        SELECT s.*, r.recurring_line_char_share, r.recurring_paragraph_char_share, r.repeated_span_char_share
-        FROM stored.signals s LEFT JOIN main.repetition r USING (doc_id)""",
-    "documents": """
-        SELECT d.doc_id, d.url, d.domain, d.title, d.text, s.language, s.language_score, d.source, p.first.crawl AS crawl,
-               coalesce(d.published, strftime(p.first.fetched_at, '%Y-%m-%d')) AS date, d.n_chars, d.n_bytes, d.n_words, d.language_hint, d.canonical,
-               p.first.warc_path AS warc_path, p.first.warc_offset AS warc_offset, d.digest
-        FROM stored.documents d
-        LEFT JOIN stored.signals s USING (doc_id)
-        LEFT JOIN stored.archived p ON p.digest = d.digest AND p.final_url = d.url""",
-    "corpus": """
-        SELECT c.* REPLACE (coalesce(t.length, c.token_count) AS token_count)
-        FROM stored.corpus c
-        LEFT JOIN (SELECT doc_id, sum(length)::BIGINT AS length
-                   FROM (SELECT doc_id, split, any_value(length) AS length FROM main.token_spans GROUP BY ALL) GROUP BY doc_id) t
-               ON t.doc_id = c.id""",
-}
-# Where the body of a page was archived first.
-ARCHIVED = """
-    CREATE VIEW {place}.archived AS SELECT digest, final_url,
-           arg_min({{crawl: crawl, fetched_at: fetched_at, warc_path: warc_path, warc_offset: warc_offset}}, (fetched_at, url)) AS first
-    FROM {pages} WHERE record = 'response' AND error IS NULL AND status = 200 GROUP BY digest, final_url"""
-# What each source gives to the training: its tokens, its share of what is drawn, and how often that goes through it.
-MIXTURE = """
-    SELECT s.source, count(DISTINCT s.doc_id) AS documents, sum(s.length)::BIGINT AS tokens, c.weight,
-           t.tokens_seen * c.weight / sum(s.length) AS epochs
-    FROM token_spans s
-    JOIN (SELECT source, any_value(weight) AS weight FROM stored.corpus GROUP BY source) c USING (source)
-    LEFT JOIN (SELECT (statistics->>'tokens_seen')::BIGINT AS tokens_seen
-               FROM artifacts WHERE stage = 'pretrain' LIMIT 1) t ON true
-    WHERE s.split = 'train' GROUP BY s.source, c.weight, t.tokens_seen ORDER BY c.weight DESC, s.source"""
 SIGNALS_EMPTY = pa.schema([("doc_id", pa.string()), ("language", pa.string()), ("language_score", pa.float64())])
 
 
@@ -118,6 +86,9 @@ def _create_views(
     records = log.runs(store, as_of)
     if as_of is not None and not records:
         raise MissingArtifact(f"no run begins with {as_of}: see SELECT DISTINCT run FROM runs")
+    named = log.merged(records, recipe)
+    if not named.stages:
+        named = log.merged(records)
     newest = log.newest(records, recipe) or log.newest(records)
     shown_refs = {ref for refs in {**newest, **own}.values() for ref in refs}
     shown = _whole(store, sorted(shown_refs, key=lambda ref: (ref.stage, ref.key)))
@@ -131,8 +102,11 @@ def _create_views(
     connection.register("_incoming", growing)
     connection.execute("CREATE TABLE stored.growing_metrics AS FROM _incoming")
     connection.unregister("_incoming")
-    connection.execute("CREATE VIEW main.metrics AS FROM stored.metrics UNION ALL BY NAME FROM stored.growing_metrics")
+    connection.execute(
+        "CREATE VIEW stored.all_metrics AS FROM stored.metrics UNION ALL BY NAME FROM stored.growing_metrics"
+    )
     _create_tables_of_artifacts(connection, "main", shown)
+    _create_models(connection, shown, named)
     run_rows = [
         {"run": r.id, "recipe": r.recipe, "started_at": r.started_at, "stage": stage, "key": key}
         for r in records
@@ -143,8 +117,8 @@ def _create_views(
     _create_work(connection, store)
     _create_removals(connection, store)
     connection.execute(ARCHIVED.format(place="stored", pages="main.pages"))
-    for name in ("signals", "documents", "corpus"):
-        connection.execute(f"CREATE VIEW main.{name} AS {JOINED_VIEWS[name]}")
+    for name, query in JOINED_VIEWS.items():
+        connection.execute(f"CREATE VIEW main.{name} AS {query}")
     connection.execute(f"CREATE VIEW main.mixture AS {MIXTURE}")
 
 
@@ -172,6 +146,23 @@ def _create_tables_of_artifacts(
     _register(connection, f"{place}.artifacts", [artifact_row(manifest) for manifest in manifests], schemas.ARTIFACTS)
     _register(connection, f"{place}.parts", [row for m in manifests for row in part_rows(m)], schemas.PARTS)
     _register(connection, f"{place}.funnel", [row for m in manifests for row in funnel_rows(m)], schemas.FUNNEL)
+
+
+def _create_models(connection: duckdb.DuckDBPyConnection, shown: list[Manifest], named: log.RunRecord) -> None:
+    """The trained networks with what the recipe calls them, and what each of its runs draws from which source."""
+    names: dict[str, list[str]] = {}
+    for run, key in named.trained.items():
+        names.setdefault(key, []).append(run)
+    names |= {manifest.key: [manifest.settings["content"]] for manifest in shown if manifest.stage == "import"}
+    rows = [row for manifest in shown for row in model_rows(manifest, names)]
+    _register(connection, "main.models", rows, schemas.MODELS)
+    connection.execute(MODEL_NAMES)
+    one_name = [{"run": key, "model": min(called)} for key, called in names.items()]
+    _register(connection, "stored.run_names", one_name, pa.schema([("run", pa.string()), ("model", pa.string())]))
+    mixtures = [row for manifest in shown for row in mixture_rows(manifest)]
+    _register(connection, "stored.run_mixtures", mixtures, schemas.RUN_MIXTURES)
+    shares = [{"source": source, "weight": share} for source, share in named.mixture.items()]
+    _register(connection, "stored.shares", shares, pa.schema([("source", pa.string()), ("weight", pa.float64())]))
 
 
 def _whole(store: Store, refs: Sequence[Ref]) -> list[Manifest]:

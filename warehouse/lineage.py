@@ -33,10 +33,10 @@ STEPS_OF = Macro(
     needs_order=True,
     sql="""
 CREATE MACRO steps_of(page_url) AS TABLE
-FROM (SELECT a.key AS run, s.doc_id, unnest(training_steps(a.key, s.doc_id), recursive := true)
+FROM (SELECT a.run, a.model, s.doc_id, unnest(training_steps(a.run, s.doc_id), recursive := true)
       FROM (SELECT DISTINCT doc_id FROM history.documents WHERE url = page_url) s
-      CROSS JOIN (SELECT key FROM artifacts WHERE stage = 'pretrain') a)
-ORDER BY run, step
+      CROSS JOIN (SELECT run, min(name) AS model FROM models WHERE step IS NOT NULL AND NOT contains(name, '@') GROUP BY run) a)
+ORDER BY model, step
 """,
 )
 

@@ -30,13 +30,15 @@ _PARQUET = b"PAR1"  # at the end of each such file
 
 
 class RunRecord(BaseModel):
-    """Which artifacts one run of a flow made or reused, stage by stage, each stage whole."""
+    """Which artifacts one run of a flow made or reused, stage by stage, each stage whole, and what its recipe calls them."""
 
     model_config = ConfigDict(extra="forbid")
     id: str
     recipe: str
     started_at: str
     stages: dict[Name, list[Name]] = {}
+    trained: dict[str, Name] = {}  # training run -> key
+    mixture: dict[str, float] = {}  # source -> share of the training text
 
 
 def now() -> datetime.datetime:
@@ -88,12 +90,19 @@ def current(store: Store, as_of: str | None = None, recipe: str = "") -> dict[st
 
 def newest(records: list[RunRecord], recipe: str = "") -> dict[str, list[Ref]]:
     """The newest artifacts of each stage in some records, of one recipe where it is named."""
-    stages: dict[str, list[Ref]] = {}
+    stages = merged(records, recipe).stages
+    return {stage: [Ref(stage=stage, key=key) for key in keys] for stage, keys in stages.items()}
+
+
+def merged(records: list[RunRecord], recipe: str = "") -> RunRecord:
+    """The newest of all that records say, of one recipe where it is named."""
+    found = RunRecord(id="", recipe=recipe, started_at="")
     for record in records:
-        if recipe not in ("", record.recipe):
-            continue
-        stages |= {stage: [Ref(stage=stage, key=key) for key in keys] for stage, keys in record.stages.items()}
-    return stages
+        if recipe in ("", record.recipe):
+            found.stages |= record.stages
+            found.trained = record.trained or found.trained
+            found.mixture = record.mixture or found.mixture
+    return found
 
 
 def tidy(store: Store) -> None:
@@ -104,10 +113,16 @@ def tidy(store: Store) -> None:
 
 def note_stage(store: Store, record: RunRecord, refs: list[Ref]) -> None:
     """Adds a finished stage to the run's record, unless it is what the store shows of the recipe already."""
-    stage = refs[0].stage
-    record.stages[stage] = [ref.key for ref in refs]
-    shown = {name: [ref.key for ref in known] for name, known in current(store, recipe=record.recipe).items()}
-    if any(shown.get(name) != keys for name, keys in record.stages.items()):
+    record.stages[refs[0].stage] = [ref.key for ref in refs]
+    note(store, record)
+
+
+def note(store: Store, record: RunRecord) -> None:
+    """Makes a run's record durable, unless the store shows all of it of the recipe already."""
+    shown = merged(runs(store), record.recipe)
+    if any(shown.stages.get(name) != keys for name, keys in record.stages.items()) or (
+        (record.trained, record.mixture) != (shown.trained, shown.mixture) and (record.trained or record.stages)
+    ):
         store.write_bytes(f"{RUNS}/{record.id}.json", record.model_dump_json(indent=1).encode())
 
 

@@ -1,9 +1,9 @@
-"""What manifests say, as rows of the views ``artifacts``, ``parts`` and ``funnel``."""
+"""What manifests say, as rows of the views ``artifacts``, ``parts``, ``funnel``, ``models`` and ``mixture``."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from warehouse.artifact import Manifest
@@ -38,6 +38,33 @@ def part_rows(manifest: Manifest) -> Iterator[dict[str, Any]]:
                 "bytes": file.bytes,
                 "sha256": file.sha256,
             }
+
+
+def model_rows(manifest: Manifest, names: Mapping[str, Sequence[str]]) -> Iterator[dict[str, Any]]:
+    """The networks of an artifact: an imported one, or what a run ends with and pins; ``names``, key -> what runs it is called."""
+    if manifest.stage not in ("import", "pretrain"):
+        return
+    said = manifest.parts[0].statistics
+    known = {"run": manifest.key, "key": manifest.key, "parameters": said.get("parameters")}
+    known |= {"objective": said.get("objective")}
+    if manifest.stage == "import":
+        yield known | {"name": min(names[manifest.key])}
+        return
+    start = manifest.inputs.get("initial")
+    parent = None if start is None else min(names.get(start, [start]))
+    tokens_at = said.get("tokens_at", {str(said["steps"]): said.get("tokens_seen")})
+    for run in names.get(manifest.key, [manifest.key]):
+        for step, tokens in tokens_at.items():
+            name = run if int(step) == said["steps"] else f"{run}@{step}"
+            flops = None if tokens is None else tokens * float(said.get("flops_per_token", "nan"))
+            yield known | {"name": name, "parent": parent, "tokens": tokens, "flops": flops, "step": int(step)}
+
+
+def mixture_rows(manifest: Manifest) -> Iterator[dict[str, Any]]:
+    """What a training run draws from which source."""
+    if manifest.stage == "pretrain":
+        for source, weight in manifest.settings["mixture"].items():
+            yield {"run": manifest.key, "source": source, "weight": weight}
 
 
 def funnel_rows(manifest: Manifest) -> Iterator[dict[str, Any]]:

@@ -122,6 +122,7 @@ class PlanFormat(StrEnum):
 def plan(
     model: Annotated[str, typer.Argument(help="a preset such as gpt3-175b, or a recipe")] = DEFAULT,
     overrides: Overrides = [],
+    run: Annotated[str, typer.Option(help="run of the recipe; its last one where none is named")] = "",
     gpus: Annotated[int, typer.Option(help="GPUs", min=1)] = 8,
     gpu: Annotated[str, typer.Option(help=f"their kind: {', '.join(GPUS)}")] = "a100",
     mfu: Annotated[float, typer.Option(help="model FLOPs utilisation that is reached", min=0.01, max=1)] = 0.4,
@@ -135,7 +136,7 @@ def plan(
     gpu = gpu.lower()
     if gpu not in GPUS:
         raise SettingError(f"no data sheet of {gpu} is known; the nearest is {nearest(gpu, list(GPUS))}")
-    architecture, usual = _planned(model, overrides)
+    architecture, usual = _planned(model, overrides, run)
     found = plan_training(architecture, tokens or usual, gpus, GPUS[gpu], mfu, micro_batch, recompute, price)
     values = {"model": model, "gpu": gpu, "utilisation": mfu, "micro_batch": micro_batch, **asdict(found)}
     if output is PlanFormat.JSON:
@@ -144,17 +145,17 @@ def plan(
     console.print(_plan_table(values, architecture, GPUS[gpu].memory_bytes, recompute))
 
 
-def _planned(model: str, overrides: list[str]) -> tuple[Architecture, int]:
-    """The architecture and the tokens of a preset, built on the meta device to count it, or of a recipe."""
+def _planned(model: str, overrides: list[str], run: str) -> tuple[Architecture, int]:
+    """The architecture and the tokens of a preset, built on the meta device to count it, or of a recipe's run."""
     import torch
 
+    from flows.graph import Given, imported_tokenizer, trained_as
     from models.bert import build
     from models.presets import PRESETS
-    from tasks.interchange.imported import imported, imported_settings
     from warehouse.artifact import load
 
     if model in PRESETS:
-        if overrides:
+        if overrides or run:
             raise SettingError(f"{model} is planned as published: for changes write a recipe with model.preset")
         with torch.device("meta"):
             network = build(PRESETS[model].architecture)
@@ -167,11 +168,14 @@ def _planned(model: str, overrides: list[str]) -> tuple[Architecture, int]:
         if not str(error).startswith("there is no recipe"):
             raise
         raise SettingError(f"{error}, or a preset: {', '.join(PRESETS)}") from error
-    settings, vocabulary = recipe.pretrain_settings(), recipe.tokenizer.vocabulary
-    if settings.initial:
-        store = Store(recipe.store)
-        vocabulary = load(store, imported(store, settings.initial)).statistic("vocabulary")
-        settings = imported_settings(store, settings)
+    names = list(recipe.trainings)
+    if run and run not in names:
+        raise SettingError(f"the recipe has no run {run}; the nearest is {nearest(run, names)}")
+    given = Given(recipe, Store(recipe.store), {})
+    settings, vocabulary = trained_as(given, run or names[-1]), recipe.tokenizer.vocabulary
+    pinned = imported_tokenizer(given)
+    if pinned is not None:
+        vocabulary = load(given.store, pinned).statistic("vocabulary")
     added = len(settings.model.traits.special_tokens)
     return settings.model.architecture(vocabulary + added), settings.tokens_after(settings.last_step)
 

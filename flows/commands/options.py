@@ -20,7 +20,12 @@ ConfigOption = Annotated[
 Overrides = Annotated[list[str], typer.Option("--set", help="a setting, as section.key=value; may be given again")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="show Prefect's own log")]
 RunName = Annotated[
-    str, typer.Option("--run", help="training run: the beginning of its key, or latest for the one trained last")
+    str,
+    typer.Option(
+        "--run",
+        help="training run: its name in the recipe or the beginning of its key, with @STEP for a pinned checkpoint, "
+        "or latest for the one trained last",
+    ),
 ]
 AsOf = Annotated[str | None, typer.Option(help="show the store as the run whose id begins so left it")]
 

@@ -42,7 +42,7 @@ def load_recipe(config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = ()) -
         _apply(values, override)
     try:
         recipe = Recipe.model_validate(values)
-        recipe.select_settings()  # checks weights and repeats together
+        recipe.select_settings()  # checks repeats
         return recipe
     except ValidationError as error:
         raise SettingError(_sentence(error)) from error
@@ -100,10 +100,8 @@ def _fields_at(model: Any, place: list[str]) -> list[str]:
     """The names of the settings in a section, through dictionaries and lists of sections."""
     for step in place:
         model = _without_none(model)
-        if _is_model(model):
-            model = model.model_fields[step].annotation
-        else:  # a name in a dictionary of sections, or a number in a list of them
-            model = next(argument for argument in get_args(model) if _is_model(argument) or get_args(argument))
+        # A name in a dictionary of sections, or a number in a list of them, leads to what those hold.
+        model = model.model_fields[step].annotation if _is_model(model) else get_args(model)[-1]
     model = _without_none(model)
     return list(model.model_fields) if _is_model(model) else []
 

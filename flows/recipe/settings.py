@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from flows.recipe import runs as training_runs
 from tasks.crawl.settings import CrawlSettings
 from tasks.decontaminate.overlap import DecontaminateSettings
 from tasks.dedup.band import BandSettings
@@ -22,12 +23,13 @@ from tasks.select.policy import Policy
 from tasks.signals.quality import QualitySettings
 from tasks.tokens.pack import PackSettings
 from tasks.tokens.tokenizer import TokenizerSettings
-from tasks.train.settings import ModelSettings, PretrainSettings, TrainingSettings, check_fit, preset_of
+from tasks.train.settings import ModelSettings, PretrainSettings, TrainingSettings, check_fit
 from tasks.web.addresses import PublicAddress
 from tasks.web.urls import domain_of
 from warehouse.errors import nearest
 from warehouse.store import is_inside
 
+RunName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 ORIGINS = ("crawl", "warc", "parquet", "jsonl", "text")
 
 
@@ -93,21 +95,25 @@ class Recipe(BaseModel):
     pack: PackSettings = Field(default=PackSettings(), description="corpus to token arrays")
     model: ModelSettings = Field(default=ModelSettings(), description="the network")
     pretrain: TrainingSettings = Field(default=TrainingSettings(), description="token arrays to a trained network")
+    runs: dict[RunName, PretrainSettings] = Field(
+        default={},
+        description="name -> a training run: what it has other than [pretrain], and [model] as its own section model; "
+        "initial names another one to start from",
+    )
     evaluate: EvaluateSettings = Field(default=EvaluateSettings(), description="a model to scores")
 
     @model_validator(mode="before")
     @classmethod
-    def _trained_as_published(cls, values: Any) -> Any:
-        """The training of the model's preset or depth where nothing else is said."""
-        if not isinstance(values, dict) or not isinstance(values.get("model"), dict):
-            return values
-        _, training = preset_of(values["model"])
-        given = values.get("pretrain", {})
-        return values | {"pretrain": training | given} if isinstance(given, dict) else values
+    def _filled_in(cls, values: Any) -> Any:
+        """The training of the model's preset or depth where nothing else is said, and what runs inherit."""
+        return training_runs.filled_in(values) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         check_fit(self.model, self.pretrain)
+        training_runs.check(self.trainings, self.sources)
+        if not any(self.weights.values()):
+            raise ValueError("one source must have a weight above 0")
         for name, source in self.sources.items():
             if "/" in name or not is_inside(name):
                 raise ValueError(f"the source {name!r} cannot be called so: its name stands in names of files")
@@ -135,11 +141,16 @@ class Recipe(BaseModel):
         """Source -> mixture weight."""
         return {name: source.weight for name, source in self.sources.items()}
 
+    @property
+    def shares(self) -> dict[str, float]:
+        """Source -> share of the training text."""
+        total = sum(self.weights.values())
+        return {name: weight / total for name, weight in self.weights.items()}
+
     def select_settings(self) -> SelectSettings:
-        """The policies by source, and the mixture."""
+        """The policies by source, and what becomes of duplicates."""
         return SelectSettings(
             policies={name: self.policy_of(source) for name, source in self.sources.items()},
-            weights=self.weights,
             remove_duplicates=self.remove_duplicates,
             repeats=self.repeats,
             seed=self.seed,
@@ -161,8 +172,19 @@ class Recipe(BaseModel):
         priority = {name: source.priority for name, source in self.sources.items()}
         return MatchSettings(**self.match.model_dump(), priority=priority, shingle_words=self.sign.shingle_words)
 
-    def pretrain_settings(self) -> PretrainSettings:
-        """The training settings with the network, and the sources' weights where no other mixture is given."""
-        values = self.pretrain.model_dump() | {"mixture": self.pretrain.mixture or self.weights}
+    def evaluate_settings(self) -> EvaluateSettings:
+        """The evaluation settings with the sources that any run trains on: all are asked about the same text."""
+        trained = sorted({name for run in self.trainings.values() for name, share in run.mixture.items() if share > 0})
+        return self.evaluate.model_copy(update={"sources": tuple(trained)})
+
+    @property
+    def trainings(self) -> dict[str, PretrainSettings]:
+        """Run -> its training, each behind the one that it starts from; the sources' weights where no mixture is given."""
+        only = {training_runs.ONLY_RUN: PretrainSettings(**self.pretrain.model_dump(), model=self.model)}
+        runs: dict[str, PretrainSettings] = dict(self.runs) or only
+        return {name: self._whole(runs[name]) for name in training_runs.in_order(runs)}
+
+    def _whole(self, run: PretrainSettings) -> PretrainSettings:
         # A preset's name says nothing that the sizes do not.
-        return PretrainSettings(**values, model=self.model.model_copy(update={"preset": "", "depth": 0}))
+        network = run.model.model_copy(update={"preset": "", "depth": 0})
+        return run.model_copy(update={"mixture": run.mixture or self.weights, "model": network})

@@ -19,10 +19,11 @@ class Traits:
     added_in_a_sequence: int = 0  # of them, which a window of text leaves room for
     beyond: int = 0  # tokens of text behind a window that are targets too
     least_sequences: int = 1  # of a batch
+    writes: bool = False  # whether such a network can continue a text
 
 
 TRAITS: dict[ObjectiveName, Traits] = {
-    "next token": Traits(beyond=1),
+    "next token": Traits(beyond=1, writes=True),
     "masked tokens": Traits(
         SPECIAL_TOKENS, ADDED_IN_A_SEQUENCE, least_sequences=2
     ),  # another one gives the other sentence

@@ -95,7 +95,7 @@ class Saver:
 
 def write(folder: Path, step: int, run: str, tensors: Mapping[str, Tensor]) -> Path:
     """One checkpoint, durable when this returns."""
-    path = folder / f"step-{step:08d}.safetensors"
+    path = folder / name_of(step)
     temporary = path.with_suffix(".tmp")
     digest = _write_safetensors(temporary, tensors)
     os.replace(temporary, path)
@@ -135,6 +135,11 @@ def _write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
                 digest.update(data[first : first + WRITE_BYTES])
         os.fsync(handle.fileno())
     return digest.hexdigest()
+
+
+def name_of(step: int) -> str:
+    """The file of a step."""
+    return f"step-{step:08d}.safetensors"
 
 
 def step_of(path: Path) -> int:

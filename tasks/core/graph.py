@@ -51,6 +51,7 @@ class Read(Generic[Given]):
     node: str
     how: How
     where: Callable[[Given, str], bool] | None = None  # which subjects, where not all of them are read
+    of: Callable[[str], str] | None = None  # a subject -> the one whose artifact it reads, where that is another
 
     def inputs(
         self, role: str, subject: str, given: Given, planned: Mapping[str, Sequence[Artifact]]
@@ -60,15 +61,16 @@ class Read(Generic[Given]):
         if self.how == "every":
             return {f"{role}/{each.subject}" if each.subject else role: Input.of(each.ref) for each in found}
         if self.how == "same":
-            found = [each for each in found if each.subject == subject]
+            wanted = self.of(subject) if self.of is not None else subject
+            found = [each for each in found if each.subject == wanted]
         if len(found) > 1 or (self.how == "one" and not found):
             raise ValueError(f"{role} is to be one artifact of {self.node}, and there are {len(found)}")
         return {role: Input.of(found[0].ref)} if found else {}  # a source that is no crawl has none
 
 
-def same(node: str) -> Read[Any]:
-    """The artifact of the same subject."""
-    return Read(node, "same")
+def same(node: str, of: Callable[[str], str] | None = None) -> Read[Any]:
+    """The artifact of the same subject, or of the one that ``of`` makes of it."""
+    return Read(node, "same", of=of)
 
 
 def every(node: str, where: Callable[[Given, str], bool] | None = None) -> Read[Given]:

@@ -81,6 +81,7 @@ class Stage(ABC):
     name: ClassVar[str]
     version: ClassVar[int]  # raised when the meaning of the output changes
     in_worker: ClassVar[bool] = True  # False: make() starts processes of its own, or is brief
+    subject_is_content: ClassVar[bool] = True  # False: what a recipe calls it changes nothing of what is made
 
     def __init__(self, store: Store, settings: StageSettings, inputs: Mapping[str, Input], subject: str = "") -> None:
         self.store, self.settings, self.inputs, self.subject = store, settings, dict(inputs), subject
@@ -94,13 +95,18 @@ class Stage(ABC):
     def ref(self) -> Ref:
         """The reference to what this stage makes, known before it is made."""
         inputs = {name: entry.identity for name, entry in self.inputs.items()}
-        identity = {"subject": self.subject, **self.identity} if self.subject else self.identity
-        return Ref(stage=self.name, key=artifact_key(self.name, self.version, identity, inputs))
+        named = {"subject": self.recorded_subject} if self.recorded_subject else {}
+        return Ref(stage=self.name, key=artifact_key(self.name, self.version, {**named, **self.identity}, inputs))
+
+    @property
+    def recorded_subject(self) -> str:
+        """The subject, where it is part of what is made."""
+        return self.subject if self.subject_is_content else ""
 
     @property
     def title(self) -> str:
         """Stage and subject, as a person reads it."""
-        return f"{self.name} {self.subject}".strip()
+        return self.name if self.subject in ("", self.name) else f"{self.name} {self.subject}"
 
     @abstractmethod
     def plan(self) -> Sequence[str]:
@@ -260,7 +266,7 @@ def _finish(stage: Stage, parts: Sequence[str], seconds: float, report: Report) 
         raise RuntimeError(f"{stage.title}: {len(parts) - len(records)} of {len(parts)} parts were not made")
     manifest = Manifest(
         stage=stage.name,
-        subject=stage.subject,
+        subject=stage.recorded_subject,
         version=stage.version,
         key=stage.ref.key,
         settings=stage.identity,

@@ -6,21 +6,15 @@ from typing import Literal
 
 from pydantic import Field
 
-from models.objectives.traits import ObjectiveName
 from tasks.core.stage import StageSettings
 
-# Objective -> what a network is held against: the name of a part -> the words of an n-gram.
-BASELINES: dict[ObjectiveName, dict[str, int]] = {
-    "next token": {"baseline-unigram": 1, "baseline-bigram": 2, "baseline-5-gram": 5},
-    "masked tokens": {"baseline-unigram": 1},
-}
-MODEL_PART = "model"
+SAMPLING = ("prompts", "sample_tokens", "temperature", "top_k", "top_p", "seed")  # what samples depend on
 
 
 class EvaluateSettings(StageSettings):
     """How much is asked, and what is sampled."""
 
-    max_documents: int = Field(400, ge=2, description="held-out documents to score at most")
+    max_documents: int = Field(400, ge=2, description="held-out documents, or windows of them, to score at most")
     max_clozes: int = Field(400, ge=2, description="last-word passages at most, one a document")
     precision: Literal["fp32", "bf16"] = Field(
         "fp32",
@@ -33,4 +27,7 @@ class EvaluateSettings(StageSettings):
     temperature: float = Field(0.8, ge=0, description="temperature of the samples, 0 for greedy")
     top_k: int = Field(50, ge=0, description="likeliest tokens that a sample is drawn from, 0 for all")
     top_p: float = Field(1.0, gt=0, le=1, description="share of the probability that a sample is drawn from")
-    seed: int = Field(1, description="seed of the samples")
+    seed: int = Field(1, description="seed of the samples, and of what is hidden from a bidirectional model")
+    sources: tuple[str, ...] = Field(
+        (), description="sources whose held-out text is asked about; empty for all that a run of the recipe trains on"
+    )

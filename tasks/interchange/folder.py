@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, processors
 
 from models.bert import Bert, build
 from models.interchange import BERT_TOP, CLASSES, MASKED_BIAS, NotInterchangeable, from_transformers, to_transformers
+from models.presets import Family
 from models.training.masking import SPECIAL_TOKENS
 from models.transformer import Transformer
 from tasks.interchange.weights import weight_files
@@ -202,7 +203,7 @@ def _write_json(path: Path, values: dict[str, Any]) -> None:
     path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
 
 
-def read_folder(folder: Path) -> tuple[str, Transformer, Tokenizer]:
+def read_folder(folder: Path) -> tuple[Family, Transformer, Tokenizer]:
     """The family, network and tokenizer of a folder. Raises NotInterchangeable, GristmillError.
 
     An embedding may have more rows than the tokenizer has tokens, as many libraries pad it: they are left out.

@@ -6,9 +6,11 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, ValidationError
 
+from models.objectives.traits import objective_of
 from models.training.masking import SPECIAL_TOKENS
 from tasks.core.stage import Made, Report, Stage, StageSettings
 from tasks.tokens.tokenizer import TOKENIZER_FILE
@@ -68,12 +70,17 @@ class ImportModel(Stage):
             writer.file(WEIGHTS, weights)
         writer.bytes(TOKENIZER_FILE, without_special(vocabulary, added))
         writer.bytes(CONFIG, json.dumps({"architecture": arch.as_dict()}, indent=1, sort_keys=True).encode())
-        return Made(statistics={"vocabulary": arch.vocabulary - added, "model": {"family": family, **sizes}})
+        said = {"parameters": arch.parameter_count(), "objective": objective_of(family)}
+        return Made(statistics=said | {"vocabulary": arch.vocabulary - added, "model": {"family": family, **sizes}})
 
 
 def imported_settings(store: Store, settings: PretrainSettings) -> PretrainSettings:
     """Training settings with the sizes of the weights that they start from; dropout stays the settings' own."""
-    sizes = load(store, imported(store, settings.initial)).statistic("model")
+    return with_sizes(settings, load(store, imported(store, settings.initial)).statistic("model"))
+
+
+def with_sizes(settings: PretrainSettings, sizes: dict[str, Any]) -> PretrainSettings:
+    """Training settings over a network of these sizes, with the dropout that they have."""
     own = settings.model.model_dump(include={"dropout", "attention_dropout"})
     return PretrainSettings(**settings.model_dump(exclude={"model"}), model=ModelSettings(**(sizes | own)))
 

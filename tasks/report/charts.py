@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import matplotlib as mpl
@@ -97,7 +98,7 @@ def curves(
 ) -> str:
     """Lines over steps, with horizontal levels to compare with."""
     figure, axes = _axes(7.2, 3.2)
-    for (name, (x, y)), color in zip(lines.items(), PALETTE, strict=False):
+    for (name, (x, y)), color in zip(lines.items(), cycle(PALETTE), strict=False):
         axes.plot(x, y, color=color, lw=1.5, label=name, marker="o" if len(x) < 20 else None, ms=4)
     for name, level in levels.items():
         axes.axhline(level, color=PALETTE[5], ls=":", lw=1)
@@ -112,5 +113,6 @@ def curves(
         )
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
-    axes.legend(frameon=False)
+    if lines:
+        axes.legend(frameon=False)
     return _svg(figure)

@@ -23,10 +23,9 @@ from warehouse.store import Store
 
 
 class SelectSettings(StageSettings):
-    """The policy of each source, and the mixture."""
+    """The policy of each source, and what becomes of duplicates."""
 
     policies: dict[str, Policy] = Field(description="source -> its policy")
-    weights: dict[str, float] = Field(description="source -> its share of the training mixture, any scale")
     remove_duplicates: bool = Field(True, description="keep one document of each duplicate cluster")
     repeats: dict[int, int] = Field(
         default={},
@@ -35,13 +34,6 @@ class SelectSettings(StageSettings):
     )
     seed: int = Field(1, description="seed of the draws that policies make, each by doc_id")
     cut: CutSettings = Field(CutSettings(), description="what goes with contaminated text")
-
-    @field_validator("weights")
-    @classmethod
-    def _some(cls, weights: dict[str, float]) -> dict[str, float]:
-        if any(weight < 0 for weight in weights.values()) or not sum(weights.values()) > 0:
-            raise ValueError("weights must not be negative, and one must be above 0")
-        return weights
 
     @field_validator("repeats")
     @classmethod

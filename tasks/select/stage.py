@@ -39,7 +39,7 @@ class Select(Stage):
     """
 
     name = "select"
-    version = 5
+    version = 6
     settings: SelectSettings
 
     @cached_property
@@ -191,16 +191,13 @@ class Select(Stage):
         source, settings = self._places[part], self.settings
         policy = settings.policies[source].model_dump(mode="json")
         cut = settings.cut.model_dump(mode="json")
-        return {"policy": policy, "seed": settings.seed, "cut": cut, "source": source, "weight": self._weight(source)}
-
-    def _weight(self, source: str) -> float:
-        return self.settings.weights[source] / sum(self.settings.weights.values())
+        return {"policy": policy, "seed": settings.seed, "cut": cut, "source": source}
 
     def _corpus(
         self, documents: pa.Table, signals: pa.Table, texts: list[str], source: str, elected: Elected
     ) -> pa.Table:
         """The rows of documents that are kept, with the texts as they are published."""
-        constant = {"dump": source, "source": source, "weight": self._weight(source)}
+        constant = {"dump": source, "source": source}
         columns = {
             "text": texts,
             "id": documents["doc_id"],

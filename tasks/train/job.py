@@ -13,6 +13,7 @@ from warehouse.store import Store
 WEIGHTS = "checkpoint/model.safetensors"
 OPTIMIZER = "checkpoint/optimizer.safetensors"
 CONFIG = "checkpoint/config.json"
+PINNED = "pinned"  # folder of checkpoints before the last
 FOR_LESS_MEMORY = "lower pretrain.micro_batch, or set pretrain.recompute=true, or train a smaller model"
 
 

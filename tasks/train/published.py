@@ -11,7 +11,7 @@ from models.architecture import Architecture
 from models.bert import build
 from models.training import checkpoint
 from models.transformer import Transformer
-from tasks.train.job import CONFIG, OPTIMIZER, WEIGHTS, Job, weights_path
+from tasks.train.job import CONFIG, OPTIMIZER, PINNED, WEIGHTS, Job, weights_path
 from tasks.train.runs import KnownRun
 from warehouse.artifact import PartWriter, Ref, load, verified_path
 from warehouse.errors import GristmillError
@@ -23,20 +23,20 @@ def publish(job: Job, architecture: Architecture, writer: PartWriter) -> None:
 
     Raises GristmillError where the training did not get to its end, or a pinned checkpoint is damaged.
     """
-    last, every = job.settings.last_step, job.settings.pin_every
+    last = job.settings.last_step
     final = checkpoint.newest(job.folder, job.run.key)
     if final is None or checkpoint.step_of(final) != last:
         raise GristmillError(f"the training in {job.folder} left no final checkpoint: run the same command again")
     _publish_tensors(final, "model.", writer, WEIGHTS)
     _publish_tensors(final, "optimizer.", writer, OPTIMIZER)
-    for step in range(every, last, every) if every else ():
+    for step in job.settings.pinned_steps:
         path = checkpoint.pinned(job.folder, job.run.key, step)
         if path is None:
             raise GristmillError(
                 f"the pinned checkpoint of step {step} in {job.folder} is damaged or gone: delete that folder and run "
                 "the same command again"
             )
-        _publish_tensors(path, "model.", writer, f"pinned/{path.name}")
+        _publish_tensors(path, "model.", writer, f"{PINNED}/{path.name}")
     config = {
         "architecture": architecture.as_dict(),
         "step": last,
@@ -56,23 +56,27 @@ def _publish_tensors(path: Path, prefix: str, writer: PartWriter, name: str) -> 
 
 
 def load_run(store: Store, run: KnownRun) -> tuple[Transformer, int]:
-    """A run's network and the step that it is of: its last, or of a run under way that of its newest checkpoint.
+    """A run's network and the step that it is of: the one that is meant, its last, or of a run under way the newest saved.
 
     Raises GristmillError where there is none yet.
     """
     if run.job is None:
-        return load_model(store, run.ref), int(load(store, run.ref).statistic("steps"))
-    path = checkpoint.newest(run.job.folder, run.key)
+        return load_model(store, run.ref, step=run.step), run.step or int(load(store, run.ref).statistic("steps"))
+    folder, step = run.job.folder, run.step
+    path = checkpoint.newest(folder, run.key) if step is None else checkpoint.pinned(folder, run.key, step)
     if path is None:
-        raise GristmillError(f"the run {run.key[:12]} has saved no checkpoint yet: wait for one, or name another run")
+        raise GristmillError(f"the run {run.title} has saved no such checkpoint yet: wait for one, or name another run")
     model = build(run.settings.model.architecture(run.job.vocabulary))
     tensors = {name: value for name, value in load_file(path).items() if name.startswith("model.")}
     model.load_state_dict({name.removeprefix("model."): value for name, value in tensors.items()})
     return model.eval(), checkpoint.step_of(path)
 
 
-def load_model(store: Store, run: Ref, tokenizer: Ref | None = None) -> Transformer:
-    """The trained network of a run. Raises GristmillError where it was trained with another tokenizer."""
+def load_model(store: Store, run: Ref, tokenizer: Ref | None = None, step: int | None = None) -> Transformer:
+    """The trained network of a run, or the one that it pinned at a step.
+
+    Raises GristmillError where it was trained with another tokenizer.
+    """
     files = {file.path: file for file in load(store, run).files("checkpoint")}
     config = json.loads(verified_path(store, run, files[CONFIG]).read_text())
     if tokenizer is not None and config["tokenizer"] != tokenizer.key:
@@ -81,5 +85,9 @@ def load_model(store: Store, run: Ref, tokenizer: Ref | None = None) -> Transfor
             "use its own, or train again"
         )
     model = build(Architecture(**config["architecture"]))
-    model.load_state_dict(load_file(weights_path(store, run)))
+    if step is None:
+        model.load_state_dict(load_file(weights_path(store, run)))
+    else:
+        pinned = {file.path: file for file in load(store, run).files(PINNED)}
+        model.load_state_dict(load_file(verified_path(store, run, pinned[f"{PINNED}/{checkpoint.name_of(step)}"])))
     return model.eval()

@@ -126,7 +126,9 @@ class TrainingSettings(StageSettings):
     spike_deviations: float = Field(
         0.0, ge=0, description="standard deviations above recent losses from which one is a spike, 0: none is"
     )
-    initial: str = Field("", description="key of imported weights to start from; gristmill import prints it")
+    initial: str = Field(
+        "", description="what to start from: another run, or the key of imported weights, which gristmill import prints"
+    )
     mixture: dict[str, float] = Field(
         default={}, description="source -> share of the sequences; filled in from the sources' weights"
     )
@@ -180,6 +182,11 @@ class PretrainSettings(TrainingSettings):
     def last_step(self) -> int:
         """Steps of the run."""
         return self.steps or self.batches.steps_for(-(-self.tokens // self.model.context))
+
+    @property
+    def pinned_steps(self) -> tuple[int, ...]:
+        """Steps before the last whose checkpoints are published too."""
+        return tuple(range(self.pin_every, self.last_step, self.pin_every)) if self.pin_every else ()
 
     def tokens_after(self, step: int) -> int:
         """Tokens that were seen when a step ends."""

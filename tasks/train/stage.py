@@ -28,11 +28,12 @@ ENVIRONMENT = {
 
 
 class Pretrain(Stage):
-    """One training run. Inputs: ``tokens``, ``tokenizer``, and ``initial`` where it starts from imported weights."""
+    """One training run. Inputs: ``tokens``, ``tokenizer``, and ``initial`` where it starts from weights that are there."""
 
     name = "pretrain"
     version = 2
     in_worker = False
+    subject_is_content = False
     settings: PretrainSettings
 
     def plan(self) -> Sequence[str]:
@@ -54,12 +55,18 @@ class Pretrain(Stage):
 
         architecture = self.settings.model.architecture(job.vocabulary)
         publish(job, architecture, writer)
+        last = self.settings.last_step
         return Made(
             statistics={
                 "parameters": architecture.parameter_count(),
-                "steps": self.settings.last_step,
+                "steps": last,
                 "architecture": architecture.as_dict(),
-                "tokens_seen": self.settings.tokens_after(self.settings.last_step),
+                "tokens_seen": self.settings.tokens_after(last),
+                "objective": self.settings.model.objective,
+                "flops_per_token": architecture.flops_per_token(),
+                "tokens_at": {
+                    str(step): self.settings.tokens_after(step) for step in (*self.settings.pinned_steps, last)
+                },
             }
         )
 

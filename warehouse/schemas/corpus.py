@@ -81,7 +81,6 @@ CORPUS = pa.schema(
         field("language_score", REAL, "probability of that language, 0 to 1"),
         field("token_count", INT, "estimate: UTF-8 bytes / 4, replaced by the exact count in the view once packed"),
         field("source", TEXT, "name of the source in the recipe"),
-        field("weight", REAL, "share of the training mixture given to its source"),
         field(
             "repeats",
             pa.int32(),

@@ -40,6 +40,28 @@ SAMPLES = pa.schema(
     ]
 )
 
+MODELS = pa.schema(
+    [
+        field("run", TEXT, "key of the training run, or of the imported network", nullable=False),
+        field("name", TEXT, "what the recipe calls it: the run, or run@step for a checkpoint that it pinned"),
+        field("parent", TEXT, "name of what it started from, null for weights drawn at random"),
+        field("objective", TEXT, "what it was trained for"),
+        field("parameters", INT, "weights and biases, tied ones once"),
+        field("tokens", INT, "tokens that the run had trained on, without those of its parent"),
+        field("flops", REAL, "floating-point operations that they took: (6 N + 12 L d T) a token"),
+        field("step", INT, "optimiser steps done, null for an imported network"),
+        field("key", TEXT, "artifact that holds the weights", nullable=False),
+    ]
+)
+
+RUN_MIXTURES = pa.schema(
+    [
+        field("run", TEXT, "key of the training run"),
+        field("source", TEXT, "the source"),
+        field("weight", REAL, "its share of the sequences, any scale"),
+    ]
+)
+
 FUNNEL = pa.schema(
     [
         field("stage", TEXT, "the stage"),
