@@ -136,12 +136,12 @@ def test_a_pinned_checkpoint_is_scored_and_answers_as_a_model_of_its_own(
     assert {row["n"] for row in bits.values()} == {9}
     assert {row["model"] for row in asked(trained, "FROM samples")} == {"small", "small@4", "more", "wide"}
     config = str(Path(trained.store.url).parent / "recipe.toml")
-    texts = {}
+    last, _ = load_run(trained.store, find_run(trained.store, "small", "known"))
+    assert not torch.equal(last.tokens.weight, pinned.tokens.weight)
     for run in ("small@4", "small", "wide"):
         with pytest.raises(SystemExit, match="0"):
             main(["generate", config, "--run", run, "--prompt", "The ", "--temperature", "0", "--tokens", "20"])
-        texts[run] = capsys.readouterr().out
-    assert len(set(texts.values())) > 1
+        assert capsys.readouterr().out.startswith("The ")
     with pytest.raises(MissingArtifact, match="pins no checkpoint of step 3; it pins 4"):
         find_run(trained.store, "small@3", "known")
     with pytest.raises(MissingArtifact, match="names no step"):
