@@ -28,6 +28,7 @@ def decide_a_million(texts: list[str]) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder)
         inputs = stored(store, texts)
+        now = SelectSettings(policies={"s": policy.load("gopher")})
         then = now.model_copy(update={"policies": {"s": policy.load("fineweb")}})
         started, clock = time.perf_counter(), time.process_time()
         (found,) = compare(store, inputs, now, then)
