@@ -26,6 +26,8 @@ from tasks.select.stage import Select
 from tasks.signals.quality import TrainQuality
 from tasks.signals.stage import Annotate, AnnotateSettings
 from tasks.tokens.pack import Pack
+from tasks.tokens.relatives import Relatives
+from tasks.tokens.split import Split
 from tasks.tokens.tokenizer import TrainTokenizer
 from tasks.train.names import model_name, run_of_model
 from tasks.train.settings import PretrainSettings
@@ -236,7 +238,29 @@ NODES: tuple[Node[Given], ...] = (
         },
     ),
     Node(TrainTokenizer, whole, lambda given: given.recipe.tokenizer, {"corpus": one("select")}),
-    Node(Pack, whole, lambda given: given.recipe.pack, {"corpus": one("select"), "tokenizer": one("tokenizer")}),
+    Node(
+        Split,
+        whole,
+        lambda given: given.recipe.split_settings(),
+        {"corpus": one("select"), "duplicates": one("match")},
+    ),
+    Node(
+        Relatives,
+        whole,
+        lambda given: given.recipe.relatives_settings(),
+        {"corpus": one("select"), "split": one("split")},
+    ),
+    Node(
+        Pack,
+        whole,
+        lambda given: given.recipe.hold_out_settings(),
+        {
+            "corpus": one("select"),
+            "tokenizer": one("tokenizer"),
+            "split": one("split"),
+            "relatives": one("relatives"),
+        },
+    ),
     Node(Pretrain, runs, reads={"tokens": one("pack"), "tokenizer": one("tokenizer")}, made_by=training_of),
     Node(
         Evaluate,
@@ -245,6 +269,8 @@ NODES: tuple[Node[Given], ...] = (
             "corpus": one("select"),
             "tokenizer": one("tokenizer"),
             "tokens": one("pack"),
+            "split": one("split"),
+            "relatives": one("relatives"),
             "checkpoint": same("pretrain", of=run_of_model),
         },
         made_by=evaluation_of,

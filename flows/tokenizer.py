@@ -12,7 +12,7 @@ from flows.recipe.settings import Recipe
 
 @flow(name="tokenizer", flow_run_name=run_name, task_runner=task_runner())
 def tokenizer(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, run_id: str = "") -> None:
-    """Trains the tokenizer on the newest corpus of a recipe and packs the corpus with it.
+    """Trains the tokenizer on the newest corpus of a recipe, holds documents out, and packs the corpus.
 
     Args:
         config: path of a recipe, or the name of one in configs/
@@ -22,6 +22,8 @@ def tokenizer(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, run_id
     """
     pipeline = pipeline_of(config, recipe, run_id)
     make(pipeline, "tokenizer")
+    make(pipeline, "split")
+    make(pipeline, "relatives")
     make(pipeline, "pack")
     found = rows(
         pipeline.store,

@@ -18,8 +18,8 @@ from flows.making import Pipeline
 from flows.query import rows
 from flows.recipe.loading import load_recipe
 from tasks.decontaminate.cut import CutSettings, without_stretches
-from tasks.decontaminate.grams import find, grams_of, index_of, normalised
-from tasks.signals.measure import buffers
+from tasks.text.buffers import buffers
+from tasks.text.grams import find, grams_of, index_of, normalised
 from tests.conftest import SHARED
 from warehouse.errors import SettingError
 

@@ -21,7 +21,7 @@ from flows.query import rows
 from flows.recipe.loading import load_recipe
 from tasks.repetition.recur import Texts, stretches, tally
 from tasks.select.measured import read_signals
-from tasks.signals.measure import buffers
+from tasks.text.buffers import buffers
 
 WORDS = [f"word{n}" for n in range(4000)]
 SPAN = 3

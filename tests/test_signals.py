@@ -15,8 +15,8 @@ from tasks.signals import stage
 from tasks.signals.classifier import BUCKETS, features
 from tasks.signals.language import _sample
 from tasks.signals.lines import without_lines
-from tasks.signals.measure import buffers
 from tasks.signals.stage import SIGNALS
+from tasks.text.buffers import buffers
 
 
 def measure(text: str) -> dict[str, float | str]:

@@ -152,8 +152,10 @@ def corpus(config: Config = DEFAULT, overrides: Overrides = [], verbose: Verbose
 
 @app.command()
 def tokenizer(config: Config = DEFAULT, overrides: Overrides = [], verbose: Verbose = False) -> None:
-    """Trains the tokenizer on the newest corpus and packs the corpus into token arrays."""
-    _run_flow("tokenizer", config, overrides, verbose, ("tokenizer", "pack"))
+    """Trains the tokenizer on the newest corpus, holds documents out, and packs the corpus into token arrays."""
+    from flows.graph import made_from
+
+    _run_flow("tokenizer", config, overrides, verbose, made_from("pack", beside=made_from("select")))
 
 
 @app.command()

@@ -42,7 +42,7 @@ def load_recipe(config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = ()) -
         _apply(values, override)
     try:
         recipe = Recipe.model_validate(values)
-        recipe.select_settings()  # checks repeats
+        recipe.select_settings(), recipe.split_settings()  # check repeats, and patterns of groups
         return recipe
     except ValidationError as error:
         raise SettingError(_sentence(error)) from error

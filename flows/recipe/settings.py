@@ -21,7 +21,8 @@ from tasks.select import policy as policies_of
 from tasks.select.facts import SelectSettings
 from tasks.select.policy import Policy
 from tasks.signals.quality import QualitySettings
-from tasks.tokens.pack import PackSettings
+from tasks.tokens.relatives import RelativesSettings
+from tasks.tokens.split import HoldOutSettings, RelatedSettings, SplitSettings
 from tasks.tokens.tokenizer import TokenizerSettings
 from tasks.train.settings import ModelSettings, PretrainSettings, TrainingSettings, check_fit
 from tasks.web.addresses import PublicAddress
@@ -31,6 +32,10 @@ from warehouse.store import is_inside
 
 RunName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 ORIGINS = ("crawl", "warc", "parquet", "jsonl", "text")
+
+
+class PackSettings(RelatedSettings, RelativesSettings):
+    """How documents are divided between training and validation, and what is kept out of both."""
 
 
 class Source(BaseModel):
@@ -49,6 +54,11 @@ class Source(BaseModel):
     license: str = Field("", description="licence of its texts, as an SPDX name or in words, for the corpus card")
     weight: float = Field(1.0, ge=0, description="share of the training mixture, any scale; 0 keeps it out of training")
     priority: int = Field(0, description="which source's copy survives among duplicates: the highest")
+    group: str = Field(
+        "",
+        description="which documents belong together, and are held out together: those of one host, of one folder of "
+        "URLs, or with the same match of this regular expression, of its first group where it has one; empty for none",
+    )
     demo_site: Literal["", "works", "reference"] = Field(
         "", description="built-in site to serve on loopback, at the seed's port, during the crawl"
     )
@@ -162,6 +172,20 @@ class Recipe(BaseModel):
         if not source.policy:
             return Policy()
         return self.policies.get(source.policy) or policies_of.load(source.policy)
+
+    def hold_out_settings(self) -> HoldOutSettings:
+        """How much is held out."""
+        return HoldOutSettings(validation_share=self.pack.validation_share)
+
+    def relatives_settings(self) -> RelativesSettings:
+        """What is a relative of held-out text."""
+        return RelativesSettings(**self.pack.model_dump(include=set(RelativesSettings.model_fields)))
+
+    def split_settings(self) -> SplitSettings:
+        """How documents are held out, with the groups that sources declare."""
+        groups = {name: source.group for name, source in self.sources.items() if source.group}
+        own = self.pack.model_dump(include=set(RelatedSettings.model_fields))
+        return SplitSettings(**own, groups=groups)
 
     def band_settings(self) -> BandSettings:
         """How candidates are looked for, by the settings of both of its neighbours."""

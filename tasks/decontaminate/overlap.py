@@ -12,9 +12,9 @@ from pydantic import Field
 
 from tasks.core.stage import Made, Report, Stage, StageSettings
 from tasks.decontaminate.cut import CutSettings
-from tasks.decontaminate.grams import GramIndex, find, grams_of, index_of
 from tasks.decontaminate.sets import EvaluationSet, identity, pieces
-from tasks.signals.measure import buffers
+from tasks.text.buffers import buffers
+from tasks.text.grams import GramIndex, find, grams_of, index_of
 from warehouse import schemas
 from warehouse.artifact import Counts, PartWriter, file_of, load, read_tables
 from warehouse.store import Store

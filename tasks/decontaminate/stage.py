@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.core.stage import Made, Report, Stage
-from tasks.decontaminate.grams import grams_of, normalised
 from tasks.decontaminate.overlap import DecontaminateSettings, sought
 from tasks.decontaminate.sets import pieces
-from tasks.signals.measure import buffers
+from tasks.text.buffers import buffers
+from tasks.text.grams import grams_of, normalised
 from warehouse import schemas
 from warehouse.artifact import PartWriter, load, read_tables
 from warehouse.scan import scan

@@ -52,7 +52,7 @@ TASKS: tuple[Task, ...] = (
             "bits a byte": metrics.bits_a_byte,
             "next-token accuracy": metrics.token_accuracy,
         },
-        limits=("max_documents",),
+        limits=("max_documents", "clean_overlap"),
         main="bits a byte",
         by_source=True,
     ),
@@ -61,7 +61,7 @@ TASKS: tuple[Task, ...] = (
         "next token",
         lambda text: text.clozes(),
         {"accuracy": metrics.answer_accuracy, "perplexity": metrics.answer_perplexity},
-        limits=("max_documents", "max_clozes"),
+        limits=("max_documents", "max_clozes", "clean_overlap"),
         main="accuracy",
     ),
     Task(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.core.stage import Input
 from tasks.evaluate.cloze import cloze_of
@@ -33,6 +35,7 @@ class Passage:
     source: str = ""
     n_words: int = 0
     n_bytes: int = 0
+    doc_id: str = ""
 
 
 class HeldOutText:
@@ -46,12 +49,13 @@ class HeldOutText:
     ) -> None:
         self._store, self._settings, self._training = store, settings, training
         self._corpus, self._tokens = inputs["corpus"].ref, inputs["tokens"].ref
+        self._split, self._relatives = inputs["split"].ref, inputs["relatives"].ref
         self.codec = Codec.load(store, inputs["tokenizer"].ref)
 
     def documents(self) -> list[Passage]:
         """Each document whole, the end-of-text token before it."""
         return [
-            Passage(tokens, len(tokens) - 1, span["source"], span["n_words"], span["n_bytes"])
+            Passage(tokens, len(tokens) - 1, span["source"], span["n_words"], span["n_bytes"], span["doc_id"])
             for span in self._spans()
             for tokens in [self._span_tokens(span)]
         ]
@@ -66,7 +70,7 @@ class HeldOutText:
             if cloze is not None:
                 before, answer = self.codec.encode(cloze[0]), self.codec.encode(f" {cloze[1]}")
                 tokens = np.array([self.codec.end_of_text, *before, *answer], dtype=np.int64)
-                found.append(Passage(tokens, len(answer), span["source"]))
+                found.append(Passage(tokens, len(answer), span["source"], doc_id=span["doc_id"]))
         return found[: self._settings.max_clozes]
 
     def masked_windows(self) -> list[Batch]:
@@ -89,6 +93,20 @@ class HeldOutText:
         """The training tokens of these sources, once each: what baselines are counted on."""
         streams = [TokenStream(self._store, self._tokens, source, "train") for source in self.sources]
         return np.concatenate([stream.read(0, stream.length) for stream in streams if stream.length])
+
+    def overlaps(self, passages: list[Passage]) -> npt.NDArray[np.float64]:
+        """The share of the 8-grams of each passage's document that stand in training text.
+
+        Not a number for a document without any, or of whose source the ends of documents are held out.
+        """
+        grams = read_tables(self._store, self._split, "held_out_grams")
+        seen = read_tables(self._store, self._relatives, "held_out_grams_seen")["gram"].unique()
+        known = pa.table(
+            {"doc_id": grams["doc_id"], "seen": pc.is_in(grams["gram"], value_set=seen).cast(pa.float64())}
+        )
+        shares = known.group_by("doc_id").aggregate([("seen", "mean")])
+        share_of = dict(zip(shares["doc_id"].to_pylist(), shares["seen_mean"].to_pylist(), strict=True))
+        return np.array([share_of.get(passage.doc_id, np.nan) for passage in passages], np.float64)
 
     @property
     def sources(self) -> list[str]:

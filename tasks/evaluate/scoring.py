@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,10 +20,16 @@ from tasks.evaluate.settings import EvaluateSettings
 from warehouse import schemas
 
 
-def answers_of(
-    task: Task, text: HeldOutText, network: Transformer | None, baseline: str, bf16: bool
-) -> tuple[Answers, list[str]]:
-    """What a network, or a baseline where there is none, answers to a task; and the source of each example."""
+class Scores(NamedTuple):
+    """Answers to a task, with the source of each example and what of it was trained on, where those are told."""
+
+    answers: Answers
+    sources: np.ndarray[Any, np.dtype[np.object_]] | None = None
+    overlaps: np.ndarray[Any, np.dtype[np.float64]] | None = None
+
+
+def answers_of(task: Task, text: HeldOutText, network: Transformer | None, baseline: str, bf16: bool) -> Scores:
+    """What a network, or a baseline where there is none, answers to a task."""
     examples = task.examples(text)
     if task.objective == "masked tokens":
         if network is None:
@@ -31,10 +37,11 @@ def answers_of(
         else:
             assert isinstance(network, Bert)
             scores = score_masked(network, examples, bf16)
-        return masked_answers(scores), []
+        return Scores(masked_answers(scores))
     order = BASELINES[task.objective].get(baseline, 0)
     model: LanguageModel = Network(network, bf16=bf16) if network is not None else _counted(order, text)
-    return passage_answers(examples, model), [passage.source for passage in examples]
+    sources = np.array([passage.source for passage in examples], object)
+    return Scores(passage_answers(examples, model), sources, text.overlaps(examples))
 
 
 def passage_answers(passages: list[Passage], model: LanguageModel) -> Answers:
@@ -56,25 +63,42 @@ def masked_answers(scores: MaskedScores) -> Answers:
 
 
 def rows(
-    task: Task, shots: int, run: str, step: int | None, answers: Answers, sources: list[str]
+    task: Task, shots: int, run: str, step: int | None, scores: Scores, clean_overlap: float
 ) -> list[dict[str, Any]]:
     """The figures of all examples, and of each source's where the task has those; none where nothing could be asked."""
-    groups = {task.name: np.ones(len(answers.nats), np.bool_)}
-    if task.by_source:
-        groups |= {
-            f"{task.name}, {source}": np.array([one == source for one in sources]) for source in sorted(set(sources))
-        }
+    count = len(scores.answers.nats)
+    groups = {task.name: np.ones(count, np.bool_)}
+    if task.by_source and scores.sources is not None:
+        groups |= {f"{task.name}, {source}": scores.sources == source for source in sorted(set(scores.sources))}
     found = []
     for name, picked in groups.items():
-        mine = answers.of(picked)
-        n = int(mine.tokens.sum()) if task.counted == "tokens" else len(mine.nats)
+        beside = _overlap(scores, picked, clean_overlap)
         for metric, figure in task.metrics.items():
-            if not n:
+            if not picked.any():
                 continue
+            mine = scores.answers.of(picked)
             value, error = figure(mine)
+            clean = figure(scores.answers.of(beside.clean))[0] if beside.clean.any() else None
+            n = int(mine.tokens.sum()) if task.counted == "tokens" else len(mine.nats)
             row = {"run": run, "step": step, "task": name, "shots": shots, "metric": metric, "value": value}
-            found.append(row | {"stderr": error, "n": n, "clean_value": None, "share_clean": None})
+            row |= {"stderr": error, "n": n, "clean_value": clean, "share_clean": beside.share_clean}
+            found.append(row | {"overlap": beside.overlap})
     return found
+
+
+class _Beside(NamedTuple):
+    clean: np.ndarray[Any, np.dtype[np.bool_]]
+    share_clean: float | None
+    overlap: float | None
+
+
+def _overlap(scores: Scores, picked: np.ndarray[Any, np.dtype[np.bool_]], limit: float) -> _Beside:
+    """Which examples are clean, their share of those that can be told, and the mean share of theirs that was trained on."""
+    if scores.overlaps is None or not np.isfinite(scores.overlaps[picked]).any():
+        return _Beside(np.zeros_like(picked), None, None)
+    known = picked & np.isfinite(scores.overlaps)
+    clean = known & (np.nan_to_num(scores.overlaps, nan=1.0) <= limit)
+    return _Beside(clean, float(clean.sum() / known.sum()), float(scores.overlaps[known].mean()))
 
 
 def samples(network: Transformer, text: HeldOutText, settings: EvaluateSettings, run: str, step: int) -> pa.Table:

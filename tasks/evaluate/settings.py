@@ -16,6 +16,12 @@ class EvaluateSettings(StageSettings):
 
     max_documents: int = Field(400, ge=2, description="held-out documents, or windows of them, to score at most")
     max_clozes: int = Field(400, ge=2, description="last-word passages at most, one a document")
+    clean_overlap: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="a held-out document is clean where no larger share of its 8-grams stands in training text",
+    )
     precision: Literal["fp32", "bf16"] = Field(
         "fp32",
         description="arithmetic of matrix products, the same on every machine; bf16 is faster where there is hardware",

@@ -30,7 +30,7 @@ class _Asked(NamedTuple):
 
 
 class Evaluate(Stage):
-    """Scores of one network. Inputs: ``corpus``, ``tokenizer``, ``tokens``, ``checkpoint``.
+    """Scores of one network. Inputs: ``corpus``, ``tokenizer``, ``tokens``, ``split``, ``relatives``, ``checkpoint``.
 
     Its subject is what the recipe calls the network: a run, or ``run@step`` for a checkpoint that it pinned.
     """
@@ -61,7 +61,7 @@ class Evaluate(Stage):
 
     def part_inputs(self, part: str) -> Sequence[str]:
         """A baseline knows the corpus alone, so that the networks of a recipe share it."""
-        corpus = [self.inputs[name].identity for name in ("corpus", "tokenizer", "tokens")]
+        corpus = [self.inputs[name].identity for name in ("corpus", "tokenizer", "tokens", "relatives")]
         own = part == SAMPLES or not self._asked[part].baseline
         return [*corpus, self.inputs["checkpoint"].identity, str(self._step)] if own else corpus
 
@@ -96,9 +96,9 @@ class Evaluate(Stage):
             writer.table("samples", scoring.samples(network, text, self.settings, run.key, self._step))
             return Made()
         task, shots, _ = self._asked[part]
-        answers, sources = scoring.answers_of(task, text, network, baseline, self.settings.precision == "bf16")
+        scores = scoring.answers_of(task, text, network, baseline, self.settings.precision == "bf16")
         who, step = (baseline, None) if baseline else (run.key, self._step)
-        found = scoring.rows(task, shots, who, step, answers, sources)
+        found = scoring.rows(task, shots, who, step, scores, self.settings.clean_overlap)
         writer.table("evaluations", pa.Table.from_pylist(found, schema=schemas.EVALUATIONS))
         return Made()
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from tasks.core.compiled import compiled
 from tasks.signals.anatomy import join_paragraphs, mixed, room_for, take_apart
-from tasks.signals.characters import characters
+from tasks.text.characters import characters
 
 LINE, PARAGRAPH, SPAN = range(3)
 KINDS = ("recurring_line", "recurring_paragraph", "repeated_span")

@@ -23,7 +23,7 @@ from tasks.repetition.recur import (
     tally,
 )
 from tasks.signals.definition import Signal
-from tasks.signals.measure import buffers
+from tasks.text.buffers import buffers
 from warehouse import schemas
 from warehouse.artifact import Counts, PartWriter, load, read_tables
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.compiled import compiled
-from tasks.signals.characters import ALPHABETIC, NUMERIC, SPACE, UPPER, code_point
+from tasks.text.characters import ALPHABETIC, NUMERIC, SPACE, UPPER, code_point
 
 HAS_ALPHABETIC, ALL_CAPITALS, ALL_NUMERIC = 1, 2, 4
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from tasks.core.compiled import compiled
-from tasks.signals.characters import STOP, code_point
 from tasks.signals.definition import Signal
+from tasks.text.characters import STOP, code_point
 
 MIN_LINE_WORDS, MAX_WORD_LENGTH = 3, 1000
 PHRASES = (

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.compiled import compiled
-from tasks.signals.characters import SPACE, characters, code_point
 from tasks.signals.definition import Signal
+from tasks.text.characters import SPACE, characters, code_point
 
 if TYPE_CHECKING:
     import scipy.sparse

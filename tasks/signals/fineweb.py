@@ -6,8 +6,8 @@ from typing import Any
 
 from tasks.core.compiled import compiled
 from tasks.signals.anatomy import repeated
-from tasks.signals.characters import STOP, code_point
 from tasks.signals.definition import Signal
+from tasks.text.characters import STOP, code_point
 
 SHORT_LINE = 30
 _PAPER = "Penedo et al. 2024, section 3.4"

@@ -13,8 +13,8 @@ import numpy as np
 
 from tasks.core.compiled import compiled
 from tasks.signals.anatomy import HAS_ALPHABETIC, mixed, repeated, slot_of, table_mask
-from tasks.signals.characters import BULLET, code_point
 from tasks.signals.definition import Signal
+from tasks.text.characters import BULLET, code_point
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 TOP_SIZES, REPEATED_SIZES = (2, 3, 4), (5, 6, 7, 8, 9, 10)

@@ -10,8 +10,9 @@ import pyarrow as pa
 from tasks.core.compiled import compiled
 from tasks.signals import c4, refinedweb
 from tasks.signals.anatomy import room_for, take_apart
-from tasks.signals.characters import characters
-from tasks.signals.measure import buffers, names_of
+from tasks.signals.measure import names_of
+from tasks.text.buffers import buffers
+from tasks.text.characters import characters
 
 LINE_RULES = {
     "c4_long_word": c4.LONG_WORD,

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tasks.core.compiled import compiled
 from tasks.signals import c4, fineweb, gopher, redpajama, refinedweb
 from tasks.signals.anatomy import join_paragraphs, mixed, room_for, take_apart
-from tasks.signals.characters import characters
 from tasks.signals.definition import Signal
+from tasks.text.buffers import buffers
+from tasks.text.characters import characters
 
 GROUPS: tuple[tuple[Signal, ...], ...] = (
     gopher.QUALITY, gopher.REPETITION, c4.SIGNALS, fineweb.SIGNALS, refinedweb.SIGNALS, redpajama.SIGNALS,
@@ -28,18 +28,6 @@ def word_name(word: str) -> np.uint64:
     for character in word:
         name = np.uint64(mixed(name, ord(character)))
     return name
-
-
-def buffers(texts: pa.Array | pa.ChunkedArray) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """The bytes of a column of texts, and where each begins; the last offset is where they end. A null is empty."""
-    if isinstance(texts, pa.ChunkedArray):
-        texts = texts.combine_chunks()
-    texts = pc.fill_null(texts, "").cast(pa.large_string())
-    if not len(texts):
-        return np.empty(0, np.uint8), np.zeros(1, np.int64)
-    _, offsets, data = texts.buffers()
-    begins = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    return np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8), begins
 
 
 def measured(texts: pa.Array | pa.ChunkedArray) -> dict[str, npt.NDArray[np.float64]]:

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from tasks.core.draws import uniform
 from tasks.core.stage import Made, Report, Stage, StageSettings
 from tasks.signals.classifier import BUCKETS, features, word_counts
-from tasks.signals.measure import buffers
+from tasks.text.buffers import buffers
 from warehouse import schemas
 from warehouse.artifact import PartWriter, read_tables
 from warehouse.errors import GristmillError

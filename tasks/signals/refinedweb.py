@@ -6,8 +6,8 @@ from typing import Any
 
 from tasks.core.compiled import compiled
 from tasks.signals.anatomy import ALL_NUMERIC
-from tasks.signals.characters import ALPHABETIC, UPPER, code_point
 from tasks.signals.definition import Signal
+from tasks.text.characters import ALPHABETIC, UPPER, code_point
 
 COUNTED = (
     "likes", "shares", "comments", "retweets", "reposts", "quotes", "bookmarks", "upvotes", "downvotes", "downloads", "views", "followers",

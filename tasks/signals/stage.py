@@ -15,6 +15,7 @@ from tasks.signals import measure as of_text
 from tasks.signals import pii as of_pii
 from tasks.signals.classifier import Classifier
 from tasks.signals.definition import Signal
+from tasks.text.buffers import buffers
 from warehouse.artifact import Counts, PartWriter, file_of, load, read_tables
 
 SIGNALS: tuple[Signal, ...] = (
@@ -48,7 +49,7 @@ def measure(
     texts: pa.Array | pa.ChunkedArray, quality: Classifier | None = None
 ) -> dict[str, list[str] | npt.NDArray[np.float64]]:
     """Every signal of a column of texts, by name; those of the classifier only where there is one."""
-    data, offsets = of_text.buffers(texts)
+    data, offsets = buffers(texts)
     plain = [text or "" for text in texts.to_pylist()]
     codes, scores = language.languages(plain)
     found: dict[str, list[str] | npt.NDArray[np.float64]] = {"language": codes, "language_score": scores}

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from tasks.core.compiled import compiled
-from tasks.signals.characters import CODE_POINTS, code_point
+from tasks.text.characters import CODE_POINTS, code_point
 from tasks.tokens.alphabet import SPLIT, byte_characters
 
 OTHER, LETTER, NUMBER, SPACE, UNSURE = range(5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import Field
 
-from tasks.core.stage import Made, Report, Stage, StageSettings
+from tasks.core.stage import Made, Report, Stage
+from tasks.tokens.divide import held_out_end
+from tasks.tokens.split import HoldOutSettings, digest, facts_of
 from tasks.tokens.tokenizer import Codec
 from warehouse import schemas
 from warehouse.artifact import Counts, PartWriter, Ref, file_of, load, read_tables, verified_path
@@ -22,74 +22,58 @@ from warehouse.store import Store
 SPLITS = ("train", "validation")
 
 
-class PackSettings(StageSettings):
-    """How documents are divided between training and validation."""
-
-    validation_share: float = Field(
-        0.01,
-        gt=0,
-        lt=1,
-        description="share of the documents that is held out, by hash of doc_id; of a source too small for that, the end "
-        "of each document",
-    )
-
-
-def is_validation(doc_id: str, share: float) -> bool:
-    """Whether a document is held out: a function of its id alone."""
-    return int.from_bytes(hashlib.sha256(f"split:{doc_id}".encode()).digest()[:8], "big") < share * 2**64
-
-
-def end_held_out(text: str, share: float) -> int:
-    """Where the held-out end of a document begins: before the first white space of its last ``share`` of characters.
-
-    Without white space there it begins with the share itself; neither side is empty where the text has two characters.
-    """
-    first = min(max(1, int(len(text) * (1 - share))), len(text) - 1)
-    return next((place for place in range(first, len(text) - 1) if text[place].isspace()), max(0, first))
-
-
 class Pack(Stage):
-    """Token arrays of a corpus. Inputs: ``corpus``, ``tokenizer``.
+    """Token arrays of a corpus. Inputs: ``corpus``, ``tokenizer``, ``split``, ``relatives``.
 
-    Documents are held out whole, by their hash. Of a source that is too small for that, a single book say, the end of
-    each document is: nanoGPT and others divide a text so.
+    What is held out becomes the validation split; relatives of it are in neither.
     """
 
     name = "pack"
-    version = 4
-    settings: PackSettings
+    version = 5
+    settings: HoldOutSettings
 
     def plan(self) -> Sequence[str]:
-        _ = self._small  # asked once, here, and not by each process that makes a part
         return [part.part for part in load(self.store, self.inputs["corpus"].ref).parts]
 
     def documents_expected(self) -> int:
         return load(self.store, self.inputs["corpus"].ref).counts.kept
 
+    def part_settings(self, part: str) -> dict[str, Any]:
+        return {"validation_share": self.settings.validation_share} if self._source(part) in self._small else {}
+
     def part_inputs(self, part: str) -> Sequence[str]:
-        corpus = file_of(self.store, self.inputs["corpus"].ref, "corpus", part)
+        ref = self.inputs["corpus"].ref
+        mine = set(read_tables(self.store, ref, "corpus", ["id"], [part])["id"].to_pylist())
+        aside = [digest(sorted(mine & ids)) for ids in (self._held_out, self._related(part))]
+        ends = "ends" if self._source(part) in self._small else "documents"
+        return [file_of(self.store, ref, "corpus", part).sha256, self.inputs["tokenizer"].identity, ends, *aside]
+
+    def _source(self, part: str) -> str:
         parts = load(self.store, self.inputs["corpus"].ref).parts
-        source = next(known.statistics["source"] for known in parts if known.part == part)
-        return [corpus.sha256, self.inputs["tokenizer"].identity, "ends" if source in self._small else "documents"]
+        return str(next(known.statistics["source"] for known in parts if known.part == part))
 
     @cached_property
     def _small(self) -> frozenset[str]:
-        """The sources of whose documents the hashes hold out none, or all; mostly the first part tells."""
-        fates: dict[str, set[bool]] = {}
-        for part in load(self.store, self.inputs["corpus"].ref).parts:
-            found = fates.setdefault(part.statistics["source"], set())
-            if len(found) < 2:
-                ids = read_tables(self.store, self.inputs["corpus"].ref, "corpus", ["id"], [part.part])["id"]
-                found |= {is_validation(doc_id, self.settings.validation_share) for doc_id in ids.to_pylist()}
-        return frozenset(source for source, found in fates.items() if len(found) < 2)
+        """The sources of whose documents the ends are held out."""
+        return frozenset(facts_of(self)["ends"])
+
+    @cached_property
+    def _held_out(self) -> frozenset[str]:
+        return frozenset(
+            read_tables(self.store, self.inputs["split"].ref, "held_out", ["doc_id"])["doc_id"].to_pylist()
+        )
+
+    def _related(self, part: str) -> frozenset[str]:
+        found = read_tables(self.store, self.inputs["relatives"].ref, "decisions", ["doc_id"], [part])
+        return frozenset(found["doc_id"].to_pylist())
 
     def _divided(self, document: dict[str, Any]) -> Iterator[tuple[str, str]]:
         """(split, text) of a document: the whole of it, or its beginning and its held-out end."""
         text = document["text"]
         if document["source"] not in self._small:
-            yield "validation" if is_validation(document["id"], self.settings.validation_share) else "train", text
+            yield "validation" if document["id"] in self._held_out else "train", text
         else:
-            place = end_held_out(text, self.settings.validation_share)
+            place = held_out_end(text, self.settings.validation_share)
             yield "train", text[:place] if place else text
             if place:
                 yield "validation", text[place:]
@@ -97,14 +81,14 @@ class Pack(Stage):
     def make(self, part: str, writer: PartWriter, report: Report) -> Made:
         """Encodes the part's documents, each ended by the end-of-text token, into one array a split."""
         codec = Codec.load(self.store, self.inputs["tokenizer"].ref)
-        documents = read_tables(
-            self.store, self.inputs["corpus"].ref, "corpus", ["id", "text", "source", "repeats"], [part]
-        ).to_pylist()
+        columns, related = ["id", "text", "source", "repeats"], self._related(part)
+        everything = read_tables(self.store, self.inputs["corpus"].ref, "corpus", columns, [part]).to_pylist()
+        documents = [document for document in everything if document["id"] not in related]
         pieces = [(split, document, text) for document in documents for split, text in self._divided(document)]
         encoded = codec.encode_all([text for _, _, text in pieces])
         kind, ended = token_type(codec.size), np.array([codec.end_of_text], np.int32)
         spans: list[dict[str, Any]] = []
-        statistics: dict[str, Any] = {"dtype": kind.str, "source": documents[0]["source"] if documents else ""}
+        statistics: dict[str, Any] = {"dtype": kind.str, "source": everything[0]["source"] if everything else ""}
         for split in SPLITS:
             arrays: list[npt.NDArray[Any]] = []
             start = 0
@@ -128,7 +112,8 @@ class Pack(Stage):
             writer.bytes(f"{split}/{part}.bin", content, rows=start)
             statistics[f"{split}_tokens"] = start
         writer.table("token_spans", pa.Table.from_pylist(spans, schema=schemas.TOKEN_SPANS))
-        return Made(counts=Counts(documents_in=len(documents), kept=len(documents)), statistics=statistics)
+        counts = Counts(documents_in=len(everything), kept=len(documents), removed=len(everything) - len(documents))
+        return Made(counts=counts, statistics=statistics)
 
 
 def token_type(vocabulary: int) -> np.dtype[Any]:

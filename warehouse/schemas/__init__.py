@@ -8,7 +8,17 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from warehouse.schemas.corpus import CLASSIFIER, CLASSIFIERS, CORPUS, DECISIONS, DOCUMENTS, ELECTIONS, TOKEN_SPANS
+from warehouse.schemas.corpus import (
+    CLASSIFIER,
+    CLASSIFIERS,
+    CORPUS,
+    DECISIONS,
+    DOCUMENTS,
+    ELECTIONS,
+    HELD_OUT,
+    HELD_OUT_GRAMS,
+    TOKEN_SPANS,
+)
 from warehouse.schemas.crawl import HOSTS, PAGES, URLS
 from warehouse.schemas.record import (
     AFFECTED,
@@ -57,6 +67,8 @@ __all__ = [
     "FUNNEL",
     "GRAMS_SEEN",
     "GRAM_HITS",
+    "HELD_OUT",
+    "HELD_OUT_GRAMS",
     "HOSTS",
     "METRICS",
     "MODELS",
@@ -93,6 +105,7 @@ STORED: dict[str, pa.Schema] = {
     "contamination": CONTAMINATION,
     "evaluation_overlap": EVALUATION_OVERLAP,
     "corpus": CORPUS,
+    "held_out": HELD_OUT,
     "token_spans": TOKEN_SPANS,
     "evaluations": EVALUATIONS,
     "samples": SAMPLES,

@@ -101,3 +101,18 @@ TOKEN_SPANS = pa.schema(
         field("n_words", INT, "white-space separated words"),
     ]
 )
+
+HELD_OUT = pa.schema(
+    [
+        field("doc_id", TEXT, "a document that is held out of training", nullable=False),
+        field("source", TEXT, "name of the source in the recipe"),
+        field("group_id", TEXT, "what it is held out with: a group that its source declares, or its smallest relative"),
+    ]
+)
+
+HELD_OUT_GRAMS = pa.schema(
+    [
+        field("doc_id", TEXT, "a document that is held out", nullable=False),
+        field("gram", pa.uint64(), "name of an 8-gram of its words, once a document"),
+    ]
+)

@@ -26,8 +26,9 @@ EVALUATIONS = pa.schema(
         field("value", REAL, "the score"),
         field("stderr", REAL, "standard error over documents or examples"),
         field("n", INT, "documents or examples"),
-        field("clean_value", REAL, "the score on uncontaminated examples, null where not measured"),
+        field("clean_value", REAL, "the score on clean examples alone, null where not measured or where there is none"),
         field("share_clean", REAL, "share of them, null where not measured"),
+        field("overlap", REAL, "mean share of the 8-grams of what was asked that stand in training text"),
     ]
 )
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.compiled import compiled
-from tasks.signals.characters import CODE_POINTS, SPACE, characters, code_point
+from tasks.text.characters import CODE_POINTS, SPACE, characters, code_point
 
 _PUNCTUATION = np.uint8(1 << 7)
 _ONE = np.uint64(1)

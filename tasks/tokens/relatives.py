@@ -1,0 +1,143 @@
+"""relatives: documents that hold much of a held-out one and are not trained on, and what overlap is left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from tasks.core.stage import Made, Report, Stage
+from tasks.text.buffers import buffers
+from tasks.text.grams import GramIndex, Hits, find, grams_of, index_of
+from tasks.tokens.divide import held_out_end
+from tasks.tokens.split import GRAM_WORDS, HoldOutSettings, facts_of
+from warehouse import schemas
+from warehouse.artifact import Counts, PartWriter, file_of, load, read_tables
+
+RULE = "relative of held-out text"
+
+
+class RelativesSettings(HoldOutSettings):
+    """What is a relative of held-out text."""
+
+    related_share: float = Field(
+        0.2,
+        gt=0,
+        le=1,
+        description="a document that holds so large a share of a held-out one's 8-grams, or so much of which stands in one, "
+        "is not trained on",
+    )
+
+
+class Relatives(Stage):
+    """What of a corpus is kept from training since it holds text that is held out. Inputs: ``corpus``, ``split``."""
+
+    name = "relatives"
+    version = 1
+    settings: RelativesSettings
+
+    def plan(self) -> Sequence[str]:
+        return [part.part for part in load(self.store, self.inputs["corpus"].ref).parts]
+
+    def documents_expected(self) -> int:
+        return load(self.store, self.inputs["corpus"].ref).counts.kept
+
+    def part_inputs(self, part: str) -> Sequence[str]:
+        corpus = file_of(self.store, self.inputs["corpus"].ref, "corpus", part)
+        grams = file_of(self.store, self.inputs["split"].ref, "held_out_grams", "held-out")
+        return [corpus.sha256, grams.sha256, *facts_of(self)["ends"]]
+
+    def make(self, part: str, writer: PartWriter, report: Report) -> Made:
+        """A row for each document that is not trained on, and the held-out n-grams that the others have."""
+        documents = read_tables(
+            self.store, self.inputs["corpus"].ref, "corpus", ["id", "url", "source", "text"], [part]
+        )
+        held_out = pc.is_in(documents["id"], value_set=self._doc_ids)
+        documents = documents.filter(pc.invert(held_out))
+        texts = self._trained_texts(documents)
+        data, offsets = buffers(texts)
+        hits = find(data, offsets, self._index)
+        table = self._decisions(documents, hits, self._sizes(data, offsets))
+        related = np.isin(hits.text, np.nonzero(pc.is_in(documents["id"], value_set=table["doc_id"]).to_numpy())[0])
+        seen = self._index.names[np.unique(hits.gram[~related])]
+        writer.table("decisions", table)
+        writer.table("held_out_grams_seen", pa.table({"gram": seen}, schema=schemas.GRAMS_SEEN))
+        lost = pc.is_in(documents["id"], value_set=table["doc_id"])
+        size = int(pc.sum(pc.binary_length(documents["text"].filter(lost))).as_py() or 0)
+        total, removed = len(held_out), len(table)
+        bytes_in = int(pc.sum(pc.binary_length(documents["text"])).as_py() or 0)
+        return Made(
+            counts=Counts(documents_in=total, kept=total - removed, removed=removed),
+            statistics={"funnel": {RULE: [removed, size]}, "bytes_in": bytes_in},
+        )
+
+    def _trained_texts(self, documents: pa.Table) -> pa.Array:
+        """What of each document would be trained on: of a small source its beginning."""
+        texts = documents["text"].combine_chunks()
+        small = set(facts_of(self)["ends"])
+        if not small.intersection(documents["source"].to_pylist()):
+            return texts
+        cut = [
+            text[: held_out_end(text, self.settings.validation_share)] if source in small else text
+            for text, source in zip(texts.to_pylist(), documents["source"].to_pylist(), strict=True)
+        ]
+        return pa.array(cut, pa.string())
+
+    def _decisions(self, documents: pa.Table, hits: Hits, sizes: npt.NDArray[np.int64]) -> pa.Table:
+        """The documents that are related to one that is held out, with the largest share that either has of the other."""
+        rows = []
+        grams, owners, lengths = self._held_out
+        columns = [documents[name].to_pylist() for name in ("id", "url", "source")]
+        pairs = np.unique(np.stack([hits.text, hits.gram], axis=1), axis=0)
+        if not len(pairs):
+            return schemas.DECISIONS.empty_table()
+        texts, begins = np.unique(pairs[:, 0], return_index=True)
+        for text, found in zip(texts.tolist(), np.split(self._index.names[pairs[:, 1]], begins[1:]), strict=True):
+            first, last = np.searchsorted(grams, found), np.searchsorted(grams, found, "right")
+            mine = np.concatenate([owners[a:b] for a, b in zip(first.tolist(), last.tolist(), strict=True)])
+            held, shared = np.unique(mine, return_counts=True)
+            shares = np.maximum(shared / lengths[held], shared / max(1, int(sizes[text])))
+            best = int(np.argmax(shares))
+            if shares[best] >= self.settings.related_share:
+                doc_id, url, source = (column[text] for column in columns)
+                rows.append(
+                    {
+                        "doc_id": doc_id,
+                        "verdict": "removed",
+                        "stage": self.name,
+                        "rule": RULE,
+                        "value": float(shares[best]),
+                        "threshold": self.settings.related_share,
+                        "url": url,
+                        "source": source,
+                        "detail": f"shares {int(shared[best])} {GRAM_WORDS}-grams with {self._doc_ids[int(held[best])].as_py()}",
+                        "rules": [RULE],
+                    }
+                )
+        return pa.Table.from_pylist(rows, schema=schemas.DECISIONS)
+
+    def _sizes(self, data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Distinct n-grams of each text."""
+        names, texts = grams_of(data, offsets, GRAM_WORDS)
+        distinct = np.unique(np.stack([texts.astype(np.uint64), names], axis=1), axis=0)
+        return np.bincount(distinct[:, 0].astype(np.int64), minlength=len(offsets) - 1)
+
+    @cached_property
+    def _held_out(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The held-out n-grams, sorted, the place of the document that has each, and how many each document has."""
+        table = read_tables(self.store, self.inputs["split"].ref, "held_out_grams")
+        owners = pc.index_in(table["doc_id"], value_set=self._doc_ids).to_numpy().astype(np.int64)
+        return table["gram"].to_numpy(), owners, np.bincount(owners, minlength=max(1, len(self._doc_ids)))
+
+    @cached_property
+    def _index(self) -> GramIndex:
+        return index_of(self._held_out[0], GRAM_WORDS)
+
+    @cached_property
+    def _doc_ids(self) -> pa.Array:
+        return read_tables(self.store, self.inputs["split"].ref, "held_out", ["doc_id"])["doc_id"].combine_chunks()
