@@ -50,7 +50,7 @@ def test_a_pair_is_tokenized_as_bert_was_trained(bert: tuple[Pipeline, Path]) ->
     made = next(
         row
         for step in range(200)
-        if (row := masked_sequence(window, window, vocabulary, 1, step)).not_next == 0
+        if (row := masked_sequence(window, window, vocabulary, 1, "step", step)).not_next == 0
         and int(np.flatnonzero(row.ids == vocabulary.sep)[0]) == len(a) + 1
     )
     ids = made.ids.copy()

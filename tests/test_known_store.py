@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from flows.query import rows
-from tasks.core.draws import uniform
+from models.draws import uniform
 from tests.test_revisit import Shelf, crawl_anew, shelf  # noqa: F401
 from warehouse.removals import Removal, record, removals
 from warehouse.store import Store

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from tasks.core.draws import uniform
+from models.draws import uniform
 from tasks.select import policy
 from tasks.select.facts import SelectSettings
 from tasks.select.measured import SIGNALS

@@ -22,8 +22,8 @@ SHARE = 0.3
 
 def drawn(name: str) -> bool:
     """Whether a group of this name is held out: the draw written out."""
-    digest = hashlib.sha256(f"split:0:{name}".encode()).digest()
-    return (int.from_bytes(digest[:8], "big") >> 11) / 2**53 < SHARE
+    digest = hashlib.sha256(f"(0, 'split', {name!r})".encode()).digest()
+    return (int.from_bytes(digest[:8], "little") >> 11) / 2**53 < SHARE
 
 
 def grams(text: str) -> set[tuple[str, ...]]:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from models.architecture import Architecture
 from models.bert import build
+from models.draws import random_bits
 from models.objectives.chosen import OBJECTIVES
 from models.presets import Shape
 from models.score import Network
@@ -24,7 +25,6 @@ from models.training import checkpoint
 from models.training.guard import BadStep, Guard
 from models.training.loop import Batch, Plan, Training
 from models.training.optimizer import OptimizerPlan, make_optimizers, orthogonalised
-from models.training.order import draw_key
 from models.training.parallel import Parallel
 from models.training.schedule import RateSchedule
 from models.transformer import Transformer
@@ -313,7 +313,7 @@ class Fixed:
         self.sequences, self.context, self.vocabulary = sequences, context, vocabulary
 
     def batch_at(self, step: int) -> Batch:
-        draw = torch.Generator().manual_seed(draw_key("data", step) % 2**63)
+        draw = torch.Generator().manual_seed(random_bits("data", step) % 2**63)
         # Tokens that go on from one another in a way that can be learnt.
         starts = torch.randint(0, self.vocabulary, (self.sequences, 1), generator=draw)
         ids = (starts + 7 * torch.arange(self.context + 1)) % self.vocabulary

@@ -13,11 +13,11 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from models.draws import random_bits
 from models.objectives.objective import Objective
 from models.training import checkpoint
 from models.training.guard import BadStep, Guard
 from models.training.optimizer import OptimizerPlan, make_optimizers
-from models.training.order import draw_key
 from models.training.parallel import Parallel, whole
 from models.training.schedule import RateSchedule
 from models.transformer import Transformer
@@ -196,7 +196,7 @@ def _gradients(
     which; a rank that has none left passes an empty one.
     """
     loss_of.train()
-    torch.manual_seed(draw_key(plan.seed, "dropout", step, parallel.rank) % 2**63)
+    torch.manual_seed(random_bits(plan.seed, "dropout", step, parallel.rank) % 2**63)
     loss_of.zero_grad(set_to_none=True)
     total = torch.zeros((), device=batch[0].device)
     micro_batches = math.ceil(math.ceil(sequences / parallel.world) / plan.micro_batch)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from models.training.order import draw_key
+from models.draws import random_bits
 
 Ids = npt.NDArray[np.int64]
 
@@ -65,9 +65,11 @@ def predictions(context: int) -> int:
     return max(1, round(MASKED_SHARE * context))
 
 
-def masked_sequence(window: Ids, other: Ids, vocabulary: Vocabulary, *subject: object) -> MaskedSequence:
-    """``window`` and ``other`` hold context - 3 tokens; the draws depend on ``subject`` (seed, step, row) alone."""
-    draw = np.random.Generator(np.random.Philox(draw_key(*subject, "masking")))
+def masked_sequence(
+    window: Ids, other: Ids, vocabulary: Vocabulary, seed: int, purpose: str, *subject: object
+) -> MaskedSequence:
+    """``window`` and ``other`` hold context - 3 tokens; the draws depend on seed, purpose and subject (step, row) alone."""
+    draw = np.random.Generator(np.random.Philox(random_bits(seed, purpose, *subject, "masking")))
     length = len(window)
     shortest = max(1, int(length * SHORTEST_SEGMENT_SHARE))
     end = int(draw.integers(shortest, max(shortest, length - shortest) + 1))

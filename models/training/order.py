@@ -12,13 +12,12 @@ with cycle walking, which needs no memory and can be inverted).
 
 from __future__ import annotations
 
-import hashlib
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from models.draws import random_bits
 from models.training.schedule import BatchSchedule
 
 BLOCK_SLOTS = 1024
@@ -31,11 +30,6 @@ class Window(NamedTuple):
     slot: int
     source: str
     start: int
-
-
-def draw_key(*subject: object) -> int:
-    """64 bits that are a function of (seed, purpose, subject)."""
-    return int(struct.unpack("<Q", hashlib.sha256(repr(subject).encode()).digest()[:8])[0])
 
 
 def permute(index: int, size: int, key: int) -> int:
@@ -163,10 +157,10 @@ class Order:
         return block * BLOCK_SLOTS + places[nth]
 
     def _epoch_key(self, source: str, epoch: int) -> int:
-        return draw_key(self.seed, "epoch", self.identity, source, epoch)
+        return random_bits(self.seed, "epoch", self.identity, source, epoch)
 
     def _layout(self, block: int) -> tuple[str, ...]:
-        return _block_layout(self.weights, draw_key(self.seed, "block", self.identity, block))
+        return _block_layout(self.weights, random_bits(self.seed, "block", self.identity, block))
 
 
 @lru_cache(maxsize=64)

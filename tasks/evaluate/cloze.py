@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
+
+from models.draws import random_bits
 
 MIN_CONTEXT_WORDS, MAX_CONTEXT_WORDS = 40, 120
 MIN_LETTERS = 4  # of the last word: function words are no test
@@ -21,7 +22,7 @@ def cloze_of(text: str) -> tuple[str, str] | None:
     found = [passage for end in range(1, len(sentences) + 1) if (passage := _passage(sentences[:end])) is not None]
     if not found:
         return None
-    return found[int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % len(found)]
+    return found[random_bits(0, "cloze", text) % len(found)]
 
 
 def _passage(sentences: list[str]) -> tuple[str, str] | None:

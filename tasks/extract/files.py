@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +21,7 @@ from tasks.web.addresses import PublicAddress, expanded, public, scrubbed
 from warehouse.errors import SettingError
 from warehouse.store import Store, sha256_of
 
+FEW_FILES = 64  # up to so many each is a part of its own
 LIST_SUFFIXES = (".paths", ".paths.gz")
 
 
@@ -64,6 +66,34 @@ class ExternalFile:
 def external_files(store: Store, settings: FilesSettings) -> list[ExternalFile]:
     """The files of a source in the order of their content, one for each content. Raises SettingError where none is."""
     return list(_found(store, settings.files, settings.base, settings.max_files))
+
+
+def groups_of(files: Sequence[ExternalFile], part_bytes: int) -> list[list[ExternalFile]]:
+    """Files as parts hold them: each alone, or of very many the small ones together.
+
+    A file that is added makes groups of its own and changes none. Among very many it may join a group of small ones:
+    where those end is told by each file's content and size alone, on average after ``part_bytes``, so that no other
+    group changes (content-defined chunking, as of Muthitacharoen et al. 2001).
+    """
+    if len(files) <= FEW_FILES:
+        return [[file] for file in files]
+    groups: list[list[ExternalFile]] = []
+    open_group: list[ExternalFile] = []
+    for file in files:
+        if file.size >= part_bytes:
+            groups.append([file])
+            continue
+        if not open_group:
+            groups.append(open_group)
+        open_group.append(file)
+        if int(hashed(file.digest)[:8], 16) < 2**32 * file.size / part_bytes:
+            open_group = []
+    return groups
+
+
+def hashed(text: str) -> str:
+    """A digest of what identifies a file, which is none itself where a file is remote."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @lru_cache(maxsize=64)

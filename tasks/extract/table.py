@@ -21,7 +21,7 @@ from pydantic import Field
 
 from tasks.core.confined import Thing
 from tasks.extract.extraction import Extraction, opens
-from tasks.extract.files import ExternalFile, FilesSettings, external_files
+from tasks.extract.files import ExternalFile, FilesSettings, external_files, groups_of, hashed
 from tasks.extract.metadata import Metadata
 from tasks.extract.page import Extracted, ExtractSettings, PageRefused, Read, well_formed
 from tasks.web.addresses import scrubbed
@@ -86,20 +86,20 @@ class ExtractTable(Extraction):
         return {**self.settings.identity(), "kind": self._kind, "files": content, **columns, **names}
 
     def plan(self) -> Sequence[str]:
-        return [part_name(self.subject, number) for number in range(len(self._parts))]
+        return list(self._parts)
 
     def part_source(self, part: str) -> Sequence[str]:
-        pieces = self._pieces(part)
+        pieces = self._parts[part]
         columns = [name for name in self._columns() if isinstance(self._texts, TableSettings)]
         return [self._kind, *columns, *(f"{p.file.digest} {p.file.name} {p.start} {p.stop}" for p in pieces)]
 
     def pieces(self, part: str) -> Sequence[str]:
-        return [piece.title for piece in self._pieces(part)]
+        return [piece.title for piece in self._parts[part]]
 
     def things(self, part: str, first: int) -> Iterator[Thing[list[Read]]]:
         """The part's pieces of files, in the order of their content, some rows at a time."""
         rows_of = {"parquet": self._parquet, "jsonl": self._jsonl, "text": self._text}[self._kind]
-        for number, piece in list(enumerate(self._pieces(part)))[first:]:
+        for number, piece in list(enumerate(self._parts[part]))[first:]:
             yield opens(number)
             try:
                 for place, rows in rows_of(piece):
@@ -107,20 +107,19 @@ class ExtractTable(Extraction):
             except (pa.ArrowException, OSError) as error:
                 yield Thing(None, partial(list, [_malformed(piece.title, scrubbed(str(error)))]))
 
-    def _pieces(self, part: str) -> list[Slice]:
-        return self._parts[list(self.plan()).index(part)]
-
     @cached_property
-    def _parts(self) -> list[list[Slice]]:
-        """Pieces of files, as many to a part as make ``part_bytes``."""
-        parts: list[list[Slice]] = []
-        room = 0
-        for piece in (piece for file in self._files for piece in self._slices(file)):
-            if room <= 0:
-                parts.append([])
-                room = self.settings.part_bytes
-            parts[-1].append(piece)
-            room -= piece.size
+    def _parts(self) -> dict[str, list[Slice]]:
+        """Part -> its pieces of files: of a file, or of some small ones, as many as make ``part_bytes``."""
+        parts: dict[str, list[Slice]] = {}
+        for group in groups_of(self._files, self.settings.part_bytes):
+            name, chunks, room = hashed("".join(file.digest for file in group))[:NAME_DIGITS], list[list[Slice]](), 0
+            for piece in (piece for file in group for piece in self._slices(file)):
+                if room <= 0:
+                    chunks.append([])
+                    room = self.settings.part_bytes
+                chunks[-1].append(piece)
+                room -= piece.size
+            parts |= {part_name(f"{self.subject}-{name}", number): chunk for number, chunk in enumerate(chunks)}
         return parts
 
     def _slices(self, file: ExternalFile) -> list[Slice]:

@@ -19,7 +19,7 @@ class Elect(Stage):
     """The fates of duplicates. Inputs: for each source ``documents/…`` and ``signals/…``, and ``duplicates``."""
 
     name = "elect"
-    version = 2
+    version = 3
     settings: SelectSettings
 
     def plan(self) -> Sequence[str]:

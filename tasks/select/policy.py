@@ -16,8 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from models.draws import uniform
 from tasks import pii
-from tasks.core.draws import uniform
 from tasks.repetition.recur import KINDS as RECURRING
 from tasks.select.measured import SIGNALS
 from tasks.signals.lines import LINE_RULES

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.core.draws import uniform
+from models.draws import uniform
 from tasks.core.stage import Input
 from tasks.select.facts import Facts, SelectSettings, where_it_stands
 from tasks.select.policy import Check, passing

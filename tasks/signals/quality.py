@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from tasks.core.draws import uniform
+from models.draws import uniform
 from tasks.core.stage import Made, Report, Stage, StageSettings
 from tasks.signals.classifier import BUCKETS, features, word_counts
 from tasks.text.buffers import buffers
@@ -43,7 +43,7 @@ class TrainQuality(Stage):
     """One classifier over the documents of several sources. Inputs: ``documents/…`` of each."""
 
     name = "quality"
-    version = 1
+    version = 2
     settings: QualitySettings
 
     def plan(self) -> Sequence[str]:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field, field_validator
 
-from tasks.core.draws import uniform
+from models.draws import uniform
 from tasks.core.stage import Made, Report, Stage, StageSettings
 from tasks.text.buffers import buffers
 from tasks.text.grams import grams_of

@@ -71,7 +71,9 @@ class TrainingData(DataOrder):
     def _read(self, window: Window) -> Tokens:
         return self.streams[window.source].read(window.start, self.order.window_tokens)
 
-    def _masked(self, texts: list[Tokens], others: list[Tokens], subjects: Sequence[tuple[object, ...]]) -> Batch:
+    def _masked(
+        self, texts: list[Tokens], others: list[Tokens], subjects: Sequence[tuple[str, *tuple[int, ...]]]
+    ) -> Batch:
         """Windows, what may stand for their second halves, and what the draws depend on, to a batch."""
         assert self._vocabulary is not None
         made = [
