@@ -45,12 +45,13 @@ def settings() -> dict[str, set[str]]:
     from flows.recipe.settings import Recipe
 
     found: dict[str, set[str]] = {}
+    sections = {_model_in(entry.annotation)[0] for entry in Recipe.model_fields.values()}
 
     def visit(model: type[BaseModel], path: str) -> None:
         for name, entry in model.model_fields.items():
             inner, many = _model_in(entry.annotation)
             place = f"{path}{name}"
-            if inner is None:
+            if inner is None or sections.intersection(inner.__mro__[1:]):  # what extends a section has its settings
                 found.setdefault(place, set()).update(
                     {model.__name__, *(kind.__name__ for kind in model.__subclasses__())}
                 )

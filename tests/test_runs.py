@@ -73,6 +73,9 @@ def test_models_are_the_runs_and_what_they_pin(trained: Pipeline) -> None:
     assert [(row["name"], row["parent"], row["step"], row["parameters"]) for row in found] == expected
     assert [row["tokens"] for row in found] == [row["step"] * 2 * 8 for row in found]
     assert {row["objective"] for row in found} == {"next token"}
+    assert [row["key"] for row in asked(trained, "SELECT key FROM models WHERE name = 'wide'")] == [
+        trained.plan["pretrain"][2].ref.key
+    ]
     (flops,) = asked(trained, "SELECT flops FROM models WHERE name = 'small'")
     assert flops["flops"] == (6 * small + 12 * 1 * 16 * 8) * 128
 
@@ -156,6 +159,30 @@ def test_latest_is_the_run_whose_training_began_last(trained: Pipeline, tmp_path
     changed = Pipeline(load_recipe(config, ("runs.wide.steps=3",)))
     changed.make("pretrain")
     assert find_run(pipeline.store, recipe="known").key == changed.plan["pretrain"][2].ref.key
+
+
+def test_what_is_asked_of_models_is_of_the_sources_that_are_named(tmp_path: Path) -> None:
+    pipeline = pipeline_over(tmp_path, sources(), sections=SETTINGS + RUNS, until="pretrain", tables=WEIGHTS)
+    one = Pipeline(load_recipe(str(tmp_path / "recipe.toml"), ("evaluate.sources=['pages']",)))
+    one.make("evaluate")
+    tasks = {row["task"] for row in asked(pipeline, "SELECT DISTINCT task FROM evaluations")}
+    assert {task for task in tasks if "," in task} == {"held-out text, pages"}
+    assert asked(pipeline, "SELECT count(DISTINCT model) AS n FROM evaluations") == [{"n": 7}]
+
+
+def test_a_run_is_planned_before_it_is_trained(trained: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    config = str(Path(trained.store.url).parent / "recipe.toml")
+    counted = {row["name"]: row["parameters"] for row in asked(trained, "FROM models")}
+    for words, run in ((("--run", "small"), "small"), ((), "wide"), (("--run", "more"), "more")):
+        with pytest.raises(SystemExit, match="0"):
+            main(["plan", config, "--format", "json", *words])
+        plan = json.loads(capsys.readouterr().out)
+        # The vocabulary that a recipe asks for may be more than a small corpus fills.
+        assert plan["parameters"] == counted[run]
+        assert plan["tokens"] == {"small": 128, "wide": 32, "more": 64}[run]
+    with pytest.raises(SystemExit, match="1"):
+        main(["plan", config, "--run", "smal"])
+    assert "the recipe has no run smal; the nearest is small" in capsys.readouterr().err
 
 
 def test_metrics_and_mixture_say_which_run(trained: Pipeline) -> None:

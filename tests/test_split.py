@@ -86,12 +86,19 @@ def test_documents_of_a_group_are_held_out_together(tmp_path: Path) -> None:
 def test_documents_that_were_found_alike_are_one_group_though_both_are_kept(tmp_path: Path) -> None:
     draw = Random(4)
     texts = [prose(draw, 40) for _ in range(20)]
-    pairs = [f"{text} {' '.join(draw.choices(WORDS, k=20))}" for text in texts]  # almost the same: .95 of the shingles
+    # Almost the same: all but the last twenty words.
+    pairs = [" ".join([*text.split()[:-20], *draw.choices(WORDS, k=20)]) for text in texts]
     pipeline = pipeline_over(tmp_path, {"plays": [*texts, *pairs]}, "match.threshold=0.99", sections=SETTINGS)
     found = splits(pipeline)
     fates = [(found[f"http://plays.example/{n}"], found[f"http://plays.example/{n + 20}"]) for n in range(20)]
     assert set(fates) == {("train", "train"), ("validation", "validation")}
     ids = {row["url"]: row["id"] for row in rows(pipeline.store, "SELECT id, url FROM corpus")}
+    apart = Pipeline(
+        load_recipe(str(tmp_path / "recipe.toml"), ("match.threshold=0.99", "pack.related_similarity=0.99"))
+    )
+    for node in ("split", "relatives", "pack"):
+        apart.make(node)
+    assert splits(apart) != found
     for n, (fate, _) in enumerate(fates):
         both = sorted(ids[f"http://plays.example/{k}"] for k in (n, n + 20))
         assert (fate == "validation") == drawn(both[0])
@@ -169,7 +176,8 @@ def test_the_overlap_that_is_left_stands_beside_every_score(related: tuple[Pipel
         assert row["overlap"] == pytest.approx(sum(shares) / len(shares))
         assert row["share_clean"] == pytest.approx(clean)
         assert (row["clean_value"] is None) == (clean == 0)
-    whole = Pipeline(pipeline.recipe.model_copy(update={"evaluate": pipeline.recipe.evaluate.model_copy(update={"clean_overlap": 1.0})}))  # fmt: skip
+    config = str(Path(pipeline.store.url).parent / "recipe.toml")
+    whole = Pipeline(load_recipe(config, ("evaluate.max_documents=99", "evaluate.clean_overlap=1.0")))
     whole.make("evaluate")
     for row in rows(whole.store, "FROM evaluations WHERE task = 'held-out text'", recipe="known"):
         assert (row["share_clean"], row["clean_value"]) == (1.0, row["value"])

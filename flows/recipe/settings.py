@@ -199,7 +199,7 @@ class Recipe(BaseModel):
     def evaluate_settings(self) -> EvaluateSettings:
         """The evaluation settings with the sources that any run trains on: all are asked about the same text."""
         trained = sorted({name for run in self.trainings.values() for name, share in run.mixture.items() if share > 0})
-        return self.evaluate.model_copy(update={"sources": tuple(trained)})
+        return self.evaluate.model_copy(update={"sources": self.evaluate.sources or tuple(trained)})
 
     @property
     def trainings(self) -> dict[str, PretrainSettings]:
