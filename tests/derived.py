@@ -16,7 +16,13 @@ from tasks.core.graph import Node
 from tests.conftest import PROJECT
 from tests.table import columns
 
-HOW = {"same": "{} of the same source", "every": "{} of each source", "one": "{}", "optional": "{} if any"}
+HOW = {
+    "run": "{} of its run",
+    "same": "{} of the same source",
+    "every": "{} of each source",
+    "one": "{}",
+    "optional": "{} if any",
+}
 
 
 def stages() -> str:
@@ -29,7 +35,8 @@ def _row(node: Node[Given]) -> str:
     module = Path(inspect.getfile(node.stage)).relative_to(PROJECT)
     there = (node.over.__doc__ or "").rstrip(".")
     reads = ", ".join(
-        HOW[read.how].format(read.node) + (" (some)" if read.where else "") for read in node.reads.values()
+        HOW["run" if read.of else read.how].format(read.node) + (" (some)" if read.where else "")
+        for read in node.reads.values()
     )
     return f"| {node.name} | `{module}` | {there[0].lower()}{there[1:]} | {reads} | {node.stage.version} |"
 
