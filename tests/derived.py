@@ -1,6 +1,6 @@
 """What the documentation says that the code knows: ``python -m tests.derived`` writes it between its marks, a test compares.
 
-The stages of the node table in docs/architecture.md, and the views in README.md.
+The stages of the node table in docs/architecture.md, the views in README.md, the signals in docs/signals.md.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from flows.graph import NODES, Given
 from tasks.core.graph import Node
+from tasks.select.measured import SIGNALS
 from tests.conftest import PROJECT
 from tests.table import columns
 
@@ -47,9 +48,18 @@ def listed_views() -> str:
     return f"{', '.join(most)} and {last}."
 
 
+def signals() -> str:
+    """A row for each signal, in the order of the columns."""
+    lines = ["| signal | unit | definition | source | version |", "|---|---|---|---|---|"]
+    return "\n".join(
+        [*lines, *(f"| `{s.name}` | {s.unit} | {s.meaning} | {s.source} | {s.version} |" for s in SIGNALS)]
+    )
+
+
 DERIVED: dict[str, dict[str, Callable[[], str]]] = {
     "docs/architecture.md": {"stages": stages},
     "README.md": {"views": listed_views},
+    "docs/signals.md": {"signals": signals},
 }
 
 

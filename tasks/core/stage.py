@@ -153,6 +153,18 @@ class Stage(ABC):
         return None
 
 
+class PerPart(Stage):
+    """A stage that makes a part of each part of one input, and accounts for all documents in it."""
+
+    of: ClassVar[str]  # the role of that input
+
+    def plan(self) -> Sequence[str]:
+        return [part.part for part in load(self.store, self.inputs[self.of].ref).parts]
+
+    def documents_expected(self) -> int:
+        return load(self.store, self.inputs[self.of].ref).counts.kept
+
+
 class Report:
     """What a running stage tells whoever watches. The base class tells nobody."""
 

@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from tasks.core.stage import Made, Report, Stage, StageSettings
+from tasks.core.stage import Made, PerPart, Report, StageSettings
 from tasks.decontaminate.cut import CutSettings
 from tasks.decontaminate.sets import EvaluationSet, identity, pieces
 from tasks.text.buffers import buffers
 from tasks.text.grams import GramIndex, find, grams_of, index_of
 from warehouse import schemas
-from warehouse.artifact import Counts, PartWriter, file_of, load, read_tables
+from warehouse.artifact import Counts, PartWriter, file_of, read_tables
 from warehouse.store import Store
 
 
@@ -40,22 +40,17 @@ def sought(store: Store, settings: DecontaminateSettings) -> dict[str, Any]:
     return {"sets": sets, "words": settings.words, "report_words": settings.report_words}
 
 
-class Overlap(Stage):
+class Overlap(PerPart):
     """Where a source's documents hold n-grams of the evaluation sets. Inputs: ``documents``."""
 
     name = "overlap"
     version = 1
+    of = "documents"
     settings: DecontaminateSettings
 
     @property
     def identity(self) -> dict[str, Any]:
         return sought(self.store, self.settings)
-
-    def plan(self) -> Sequence[str]:
-        return [part.part for part in load(self.store, self.inputs["documents"].ref).parts]
-
-    def documents_expected(self) -> int:
-        return load(self.store, self.inputs["documents"].ref).counts.kept
 
     def part_inputs(self, part: str) -> Sequence[str]:
         return [file_of(self.store, self.inputs["documents"].ref, "documents", part).sha256]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from tasks.core.stage import Made, Report, Stage, StageSettings
+from tasks.core.stage import Made, PerPart, Report, StageSettings
 from tasks.dedup.digest import digests
 from warehouse import schemas
-from warehouse.artifact import Counts, PartWriter, file_of, load, read_tables
+from warehouse.artifact import Counts, PartWriter, file_of, read_tables
 
 if TYPE_CHECKING:
     from tasks.dedup.minhash import Scheme, Sketches
@@ -48,18 +48,13 @@ def band_name(band: int) -> str:
     return f"{BAND}{band:02d}"
 
 
-class Sign(Stage):
+class Sign(PerPart):
     """The signatures of one source's documents."""
 
     name = "sign"
     version = 3
+    of = "documents"
     settings: SignSettings
-
-    def plan(self) -> Sequence[str]:
-        return [part.part for part in load(self.store, self.inputs["documents"].ref).parts]
-
-    def documents_expected(self) -> int:
-        return load(self.store, self.inputs["documents"].ref).counts.kept
 
     def part_inputs(self, part: str) -> Sequence[str]:
         return [file_of(self.store, self.inputs["documents"].ref, "documents", part).sha256]

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from tasks.core.stage import Made, Report, Stage, StageSettings, operational
+from tasks.core.stage import Made, PerPart, Report, Stage, StageSettings, operational
 from tasks.dedup.digest import digests
 from tasks.repetition.recur import (
     KINDS,
@@ -88,18 +88,13 @@ class Tally(Stage):
         )
 
 
-class Repetition(Stage):
+class Repetition(PerPart):
     """How much of each document of a source recurs in it. Inputs: ``documents`` and ``tally``."""
 
     name = "repetition"
     version = 2
+    of = "documents"
     settings: RepetitionSettings
-
-    def plan(self) -> Sequence[str]:
-        return [part.part for part in load(self.store, self.inputs["documents"].ref).parts]
-
-    def documents_expected(self) -> int:
-        return load(self.store, self.inputs["documents"].ref).counts.kept
 
     def make(self, part: str, writer: PartWriter, report: Report) -> Made:
         """Measures the documents of the part, and notes the stretches that recur, for policies that want them out."""

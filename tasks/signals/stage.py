@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks import pii
-from tasks.core.stage import Made, Report, Stage, StageSettings
+from tasks.core.stage import Made, PerPart, Report, StageSettings
 from tasks.signals import classifier, compression, language
 from tasks.signals import measure as of_text
 from tasks.signals import pii as of_pii
@@ -61,18 +61,13 @@ def measure(
     return found
 
 
-class Annotate(Stage):
+class Annotate(PerPart):
     """The signals of one source's documents. Inputs: ``documents``, and ``quality`` where the recipe has a classifier."""
 
     name = "annotate"
     version = 5
+    of = "documents"
     settings: AnnotateSettings
-
-    def plan(self) -> Sequence[str]:
-        return [part.part for part in load(self.store, self.inputs["documents"].ref).parts]
-
-    def documents_expected(self) -> int:
-        return load(self.store, self.inputs["documents"].ref).counts.kept
 
     def part_inputs(self, part: str) -> Sequence[str]:
         quality = [self.inputs["quality"].identity] if "quality" in self.inputs else []

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.core.stage import Made, Report, Stage
+from tasks.core.stage import Made, PerPart, Report
 from tasks.tokens.divide import held_out_end
 from tasks.tokens.split import HoldOutSettings, digest, facts_of
 from tasks.tokens.tokenizer import Codec
@@ -22,7 +22,7 @@ from warehouse.store import Store
 SPLITS = ("train", "validation")
 
 
-class Pack(Stage):
+class Pack(PerPart):
     """Token arrays of a corpus. Inputs: ``corpus``, ``tokenizer``, ``split``, ``relatives``.
 
     What is held out becomes the validation split; relatives of it are in neither.
@@ -30,13 +30,8 @@ class Pack(Stage):
 
     name = "pack"
     version = 5
+    of = "corpus"
     settings: HoldOutSettings
-
-    def plan(self) -> Sequence[str]:
-        return [part.part for part in load(self.store, self.inputs["corpus"].ref).parts]
-
-    def documents_expected(self) -> int:
-        return load(self.store, self.inputs["corpus"].ref).counts.kept
 
     def part_settings(self, part: str) -> dict[str, Any]:
         return {"validation_share": self.settings.validation_share} if self._source(part) in self._small else {}

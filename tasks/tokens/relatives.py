@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from tasks.core.stage import Made, Report, Stage
+from tasks.core.stage import Made, PerPart, Report
 from tasks.text.buffers import buffers
 from tasks.text.grams import GramIndex, Hits, find, grams_of, index_of
 from tasks.tokens.divide import held_out_end
 from tasks.tokens.split import GRAM_WORDS, HoldOutSettings, facts_of
 from warehouse import schemas
-from warehouse.artifact import Counts, PartWriter, file_of, load, read_tables
+from warehouse.artifact import Counts, PartWriter, file_of, read_tables
 
 RULE = "relative of held-out text"
 
@@ -34,18 +34,13 @@ class RelativesSettings(HoldOutSettings):
     )
 
 
-class Relatives(Stage):
+class Relatives(PerPart):
     """What of a corpus is kept from training since it holds text that is held out. Inputs: ``corpus``, ``split``."""
 
     name = "relatives"
     version = 1
+    of = "corpus"
     settings: RelativesSettings
-
-    def plan(self) -> Sequence[str]:
-        return [part.part for part in load(self.store, self.inputs["corpus"].ref).parts]
-
-    def documents_expected(self) -> int:
-        return load(self.store, self.inputs["corpus"].ref).counts.kept
 
     def part_inputs(self, part: str) -> Sequence[str]:
         corpus = file_of(self.store, self.inputs["corpus"].ref, "corpus", part)
