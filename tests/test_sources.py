@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from flows.recipe.settings import Source
 from tasks.core.stage import Stage, run_stages
 from tasks.extract.archive import ExtractArchive, WarcSettings
+from tasks.extract.files import FEW_FILES
 from tasks.extract.page import ExtractSettings
 from tasks.extract.table import ExtractTable, TableSettings, TextSettings
 from tasks.extract.warc import Record, body_of
@@ -98,6 +99,47 @@ def test_same_files_in_any_order_have_one_key_and_equal_texts_are_one_document(t
     forward, glob = table_of(store, "jsonl", *files), table_of(store, "jsonl", str(tmp_path / "*.jsonl"))
     assert forward.ref == table_of(store, "jsonl", *reversed(files)).ref == glob.ref
     assert len(documents_of(forward)) == 150
+
+
+def parts_of(store: Path, kind: str, folder: Path) -> dict[str, str]:
+    """Part -> digest of its documents, of all files of a folder, in a store that has no memory of an earlier run."""
+    settings = (TextSettings if kind == "text" else TableSettings)(files=(f"{folder}/*",))
+    stage = ExtractTable(Store(str(store)), FAST, kind, settings, "table")  # type: ignore[arg-type]
+    (made,) = run_stages([stage])
+    return {part.part: file.sha256 for part in made.parts for file in part.files if file.path.startswith("documents/")}
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "text"])
+def test_one_more_file_adds_its_parts_and_changes_none(tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for number in range(5):
+        rows = ROWS[number * 60 : (number + 1) * 60]
+        before = parts_of(tmp_path / str(number), kind, folder) if number else {}
+        if kind == "parquet":
+            pq.write_table(pa.Table.from_pylist(rows), folder / f"{5 - number}.parquet")
+        else:
+            text = rows[0]["text"] if kind == "text" else "\n".join(map(json.dumps, rows))
+            (folder / f"{5 - number}.{kind}").write_text(text)
+        after = parts_of(tmp_path / f"{number}+", kind, folder)
+        assert before.items() < after.items()
+
+
+def test_of_very_many_small_files_one_more_changes_one_part_at_most(tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for number in range(FEW_FILES + 200):
+        (folder / f"{number}.txt").write_text(f"Text {number}. " + "word " * 100)
+    before = parts_of(tmp_path / "a", "text", folder)
+    assert 5 < len(before) < 30  # of 264 files of 0.5 KB, in parts of 20 KB
+    changed = set()
+    for number in range(3):
+        (folder / f"more-{number}.txt").write_text(f"Another {number}. " + "word " * 100)
+        after = parts_of(tmp_path / f"b{number}", "text", folder)
+        changed.add(len(before.items() - after.items()))
+        before = after
+    assert changed <= {0, 1}
+    assert 1 in changed
 
 
 def test_books_in_folders_are_documents_named_by_their_place(tmp_path: Path) -> None:
