@@ -109,12 +109,12 @@ class ExtractTable(Extraction):
 
     @cached_property
     def _parts(self) -> dict[str, list[Slice]]:
-        """Part -> its pieces of files: of a file, or of some small ones, as many as make ``part_bytes``."""
+        """Part -> its pieces: some small files whole, or of one file as much as makes ``part_bytes``."""
         parts: dict[str, list[Slice]] = {}
         for group in groups_of(self._files, self.settings.part_bytes):
             name, chunks, room = hashed("".join(file.digest for file in group))[:NAME_DIGITS], list[list[Slice]](), 0
             for piece in (piece for file in group for piece in self._slices(file)):
-                if room <= 0:
+                if not chunks or (room <= 0 and len(group) == 1):
                     chunks.append([])
                     room = self.settings.part_bytes
                 chunks[-1].append(piece)
