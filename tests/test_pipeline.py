@@ -173,7 +173,7 @@ def test_changed_threshold_makes_the_selection_and_what_follows_and_nothing_befo
     assert states == {stage: MADE.index(stage) >= MADE.index("elect") for stage in MADE}
     run.drive("policies.books.rules.0.min=80", until="pack")
     made = {m.stage for m in all_manifests(Store(str(store))) if m.ref not in before}
-    assert made == {"elect", "select", "tokenizer", "pack"}
+    assert made == {"elect", "select", "tokenizer", "split", "relatives", "pack"}
 
 
 @pytest.mark.timeout(600)  # it waits for tests that crawl the same ports

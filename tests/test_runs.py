@@ -185,6 +185,20 @@ def test_a_run_is_planned_before_it_is_trained(trained: Pipeline, capsys: pytest
     assert "the recipe has no run smal; the nearest is small" in capsys.readouterr().err
 
 
+def test_a_run_that_makes_nothing_new_notes_nothing_and_another_weight_is_noted(tmp_path: Path) -> None:
+    pipeline = pipeline_over(tmp_path, sources(), sections=SETTINGS, until="pretrain", tables=WEIGHTS)
+    before = log.runs(pipeline.store)
+    again = Pipeline(pipeline.recipe)
+    for node in ("extract", "select", "tokenizer", "pack", "pretrain"):
+        again.make(node)
+    assert log.runs(pipeline.store) == before
+    assert {row["weight"] for row in asked(pipeline, "SELECT DISTINCT weight FROM corpus")} == {0.75, 0.25}
+    other = Pipeline(load_recipe(str(tmp_path / "recipe.toml"), ("sources.plays.weight=1.0",)))
+    other.make("select")
+    assert len(log.runs(pipeline.store)) == len(before) + 1
+    assert {row["weight"] for row in asked(pipeline, "SELECT DISTINCT weight FROM corpus")} == {0.5}
+
+
 def test_metrics_and_mixture_say_which_run(trained: Pipeline) -> None:
     assert {row["model"] for row in asked(trained, "SELECT DISTINCT model FROM metrics")} == {"small", "more", "wide"}
     mixture = {(row["model"], row["source"]): row for row in asked(trained, "FROM mixture")}

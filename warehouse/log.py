@@ -120,9 +120,9 @@ def note_stage(store: Store, record: RunRecord, refs: list[Ref]) -> None:
 def note(store: Store, record: RunRecord) -> None:
     """Makes a run's record durable, unless the store shows all of it of the recipe already."""
     shown = merged(runs(store), record.recipe)
-    if any(shown.stages.get(name) != keys for name, keys in record.stages.items()) or (
-        (record.trained, record.mixture) != (shown.trained, shown.mixture) and (record.trained or record.stages)
-    ):
+    changed = any(shown.stages.get(name) != keys for name, keys in record.stages.items())
+    renamed = bool(record.trained) and record.trained != shown.trained
+    if changed or renamed or (record.stages and record.mixture != shown.mixture):
         store.write_bytes(f"{RUNS}/{record.id}.json", record.model_dump_json(indent=1).encode())
 
 
