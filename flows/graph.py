@@ -15,10 +15,8 @@ from tasks.dedup.band import Band
 from tasks.dedup.match import Match
 from tasks.dedup.sign import Sign
 from tasks.evaluate.stage import Evaluate
-from tasks.extract.archive import ExtractArchive
 from tasks.extract.extraction import Extraction
 from tasks.extract.stage import Extract
-from tasks.extract.table import ExtractTable
 from tasks.interchange.imported import imported, imported_settings, with_sizes
 from tasks.repetition.stage import Repetition, Tally
 from tasks.select.elect import Elect
@@ -37,7 +35,6 @@ from warehouse.errors import MissingArtifact, SettingError
 from warehouse.removals import Removal
 from warehouse.store import Store
 
-TABLES = ("parquet", "jsonl", "text")  # kinds of sources that hold texts
 TRAINED = ("quality", "tokenizer")  # what is learnt from a whole corpus, and used on when some of it is forgotten
 
 
@@ -109,14 +106,12 @@ def crawl_of(given: Given, source: str, inputs: dict[str, Input]) -> Stage:
 def extraction_of(given: Given, name: str, inputs: dict[str, Input]) -> Extraction:
     """The way to a source's documents, whatever the source is, without those that are to be forgotten."""
     source, settings, store = given.recipe.sources[name], given.recipe.extract, given.store
-    stage: Extraction
-    if source.warc is not None:
-        stage = ExtractArchive(store, settings, source.warc, name)
-    elif source.crawl is not None:
-        stage = Extract(store, settings, {"pages": pages_of(given, name)}, name)
-    else:
-        kind = next(kind for kind in TABLES if getattr(source, kind) is not None)
-        stage = ExtractTable(store, settings, kind, getattr(source, kind), name)  # type: ignore[arg-type]
+    crawled = source.crawl is not None
+    stage = (
+        Extract(store, settings, {"pages": pages_of(given, name)}, name)
+        if crawled
+        else source.reader(store, settings, name)
+    )
     stage.removals = given.removals
     return stage
 

@@ -11,7 +11,8 @@ from functools import cached_property
 from urllib.parse import urlsplit
 
 from flows.graph import Given, given_of, plan_of
-from flows.recipe.settings import Recipe, Source
+from flows.recipe.settings import Recipe
+from flows.recipe.sources import Source
 from tasks.core.graph import Artifact, Plan
 from tasks.core.stage import SILENT, MakeParts, Report, Stage, one_by_one, reuse, run_stages
 from warehouse import log

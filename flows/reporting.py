@@ -7,7 +7,6 @@ import hashlib
 from flows.graph import STAGES
 from flows.making import Pipeline
 from flows.query import connect
-from flows.recipe.settings import Source
 from tasks.evaluate.declared import main_metrics
 from tasks.report import card
 from tasks.report.page import render
@@ -37,7 +36,7 @@ def publish_card(pipeline: Pipeline) -> str:
     if complete(pipeline.store, select.ref) is None:
         raise MissingArtifact(f"the recipe {pipeline.recipe.name} has no corpus yet: run gristmill corpus first")
     sources = [
-        card.CardSource(name, _origin(source), source.license, source.policy, pipeline.recipe.policy_of(source))
+        card.CardSource(name, source.origin, source.license, source.policy, pipeline.recipe.policy_of(source))
         for name, source in pipeline.recipe.sources.items()
     ]
     with connect(pipeline.store, recipe=pipeline.recipe.name, own=pipeline.own, history=False) as connection:
@@ -45,14 +44,3 @@ def publish_card(pipeline: Pipeline) -> str:
     path = f"cards/{pipeline.recipe.name}-{select.ref.key[:12]}.md"
     pipeline.store.write_bytes(path, text.encode())
     return pipeline.store.address(path)
-
-
-def _origin(source: Source) -> str:
-    """Where a source's texts come from, in a few words."""
-    if source.crawl is not None:
-        return f"a crawl from {', '.join(source.crawl.seeds[:3])}"
-    for name in ("warc", "parquet", "jsonl", "text"):
-        settings = getattr(source, name)
-        if settings is not None:
-            return f"{name} files {', '.join(map(str, settings.files[:3]))}"
-    return "nowhere"

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from flows.recipe.settings import Source
+from flows.recipe.sources import Source
 from tasks.core.stage import Stage, run_stages
 from tasks.extract.archive import ExtractArchive, WarcSettings
 from tasks.extract.files import FEW_FILES

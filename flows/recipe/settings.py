@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from flows.recipe import runs as training_runs
-from tasks.crawl.settings import CrawlSettings
+from flows.recipe.sources import Source
 from tasks.decontaminate.overlap import DecontaminateSettings
 from tasks.dedup.band import BandSettings
 from tasks.dedup.match import LikenessSettings, MatchSettings
 from tasks.dedup.sign import SignSettings
 from tasks.evaluate.settings import EvaluateSettings
-from tasks.extract.archive import WarcSettings
 from tasks.extract.page import ExtractSettings
-from tasks.extract.table import TableSettings, TextSettings
 from tasks.repetition.stage import RepetitionSettings
 from tasks.select import policy as policies_of
 from tasks.select.facts import SelectSettings
@@ -31,45 +29,10 @@ from warehouse.errors import nearest
 from warehouse.store import is_inside
 
 RunName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
-ORIGINS = ("crawl", "warc", "parquet", "jsonl", "text")
 
 
 class PackSettings(RelatedSettings, RelativesSettings):
     """How documents are divided between training and validation, and what is kept out of both."""
-
-
-class Source(BaseModel):
-    """Where text comes from, what is kept of it, and how much of the mixture it is."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    crawl: CrawlSettings | None = Field(None, description="a crawl: where it starts and how it behaves")
-    warc: WarcSettings | None = Field(None, description="or archives that somebody else made: WARC, WET, ARC")
-    parquet: TableSettings | None = Field(None, description="or Parquet tables of texts")
-    jsonl: TableSettings | None = Field(None, description="or JSON lines of texts")
-    text: TextSettings | None = Field(None, description="or plain text files")
-    policy: str = Field(
-        "",
-        description="the policy that its documents must pass: one of this recipe, or of configs/policies; empty for none",
-    )
-    license: str = Field("", description="licence of its texts, as an SPDX name or in words, for the corpus card")
-    weight: float = Field(1.0, ge=0, description="share of the training mixture, any scale; 0 keeps it out of training")
-    priority: int = Field(0, description="which source's copy survives among duplicates: the highest")
-    group: str = Field(
-        "",
-        description="which documents belong together, and are held out together: those of one host, of one folder of "
-        "URLs, or with the same match of this regular expression, of its first group where it has one; empty for none",
-    )
-    demo_site: Literal["", "works", "reference"] = Field(
-        "", description="built-in site to serve on loopback, at the seed's port, during the crawl"
-    )
-    demo_limit: int | None = Field(None, ge=1, description="serve only so many works or modules of the built-in site")
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> Source:
-        given = [name for name in ORIGINS if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"a source has one of {', '.join(ORIGINS)}, this one has {' and '.join(given) or 'none'}")
-        return self
 
 
 class Recipe(BaseModel):

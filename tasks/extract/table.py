@@ -78,6 +78,11 @@ class ExtractTable(Extraction):
         super().__init__(store, settings, {}, source)
         self._kind, self._texts, self._files = kind, texts, external_files(store, texts)
 
+    @classmethod
+    def of(cls, kind: Kind, store: Store, settings: ExtractSettings, texts: FilesSettings, source: str) -> ExtractTable:
+        """One whose kind is known before all else."""
+        return cls(store, settings, kind, texts, source)
+
     @property
     def source_identity(self) -> dict[str, Any]:
         columns = {name: value for name, value in self._texts.identity().items() if name.endswith("_column")}

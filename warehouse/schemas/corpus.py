@@ -116,3 +116,12 @@ HELD_OUT_GRAMS = pa.schema(
         field("gram", pa.uint64(), "name of an 8-gram of its words, once a document"),
     ]
 )
+
+TABLES: dict[str, pa.Schema] = {
+    "documents": DOCUMENTS,
+    "decisions": DECISIONS,
+    "classifiers": CLASSIFIERS,
+    "corpus": CORPUS,
+    "held_out": HELD_OUT,
+    "token_spans": TOKEN_SPANS,
+}

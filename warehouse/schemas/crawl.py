@@ -71,3 +71,9 @@ HOSTS = pa.schema(
         field("crawl", TEXT, "the crawl's name and sequence number"),
     ]
 )
+
+TABLES: dict[str, pa.Schema] = {
+    "pages": PAGES,
+    "urls": URLS,
+    "hosts": HOSTS,
+}

@@ -151,3 +151,8 @@ AFFECTED = pa.schema(
         field("steps", INT, "how many did"),
     ]
 )
+
+TABLES: dict[str, pa.Schema] = {
+    "evaluations": EVALUATIONS,
+    "samples": SAMPLES,
+}

@@ -116,3 +116,13 @@ GRAM_HITS = pa.schema(
 )
 
 GRAMS_SEEN = pa.schema([field("gram", pa.uint64(), "64 bits that stand for an n-gram that a part has", nullable=False)])
+
+TABLES: dict[str, pa.Schema] = {
+    "signatures": SIGNATURES,
+    "duplicates": DUPLICATES,
+    "duplicate_pairs": DUPLICATE_PAIRS,
+    "repetition": REPETITION,
+    "recurring_text": RECURRING_TEXT,
+    "contamination": CONTAMINATION,
+    "evaluation_overlap": EVALUATION_OVERLAP,
+}
