@@ -106,10 +106,10 @@ def crawl_of(given: Given, source: str, inputs: dict[str, Input]) -> Stage:
 def extraction_of(given: Given, name: str, inputs: dict[str, Input]) -> Extraction:
     """The way to a source's documents, whatever the source is, without those that are to be forgotten."""
     source, settings, store = given.recipe.sources[name], given.recipe.extract, given.store
-    crawled = source.crawl is not None
+    is_crawl = source.crawl is not None
     stage = (
         Extract(store, settings, {"pages": pages_of(given, name)}, name)
-        if crawled
+        if is_crawl
         else source.reader(store, settings, name)
     )
     stage.removals = given.removals

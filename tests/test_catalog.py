@@ -60,11 +60,12 @@ def test_every_page_is_accounted_for(store: Store) -> None:
                (SELECT count(*) FROM decisions WHERE stage = 'extract') AS refused,
                (SELECT count(*) FROM decisions WHERE stage = 'select') AS decided,
                (SELECT count(*) FROM decisions WHERE verdict = 'kept') AS kept, (SELECT count(*) FROM corpus) AS corpus,
-               (SELECT count(DISTINCT doc_id) FROM token_spans) AS packed""",
+               (SELECT count(DISTINCT doc_id) FROM token_spans) AS packed,
+               (SELECT count(*) FROM decisions WHERE stage = 'relatives') AS related""",
     )
     assert row["pages"] == row["documents"] + row["refused"]
     assert row["decided"] == row["documents"]
-    assert row["kept"] == row["corpus"] == row["packed"]
+    assert row["kept"] == row["corpus"] == row["packed"] + row["related"]
     assert rows(store, "FROM decisions WHERE verdict <> 'kept' AND rule IS NULL") == []
 
 

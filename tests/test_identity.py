@@ -81,7 +81,7 @@ def others(field: FieldInfo, value: Any) -> Iterator[Any]:
             for other in others(inner, getattr(first, name)):
                 yield {key: one.model_dump() | {name: other} for key, one in value.items()}
     elif isinstance(value, dict):
-        yield from (dict(list(value.items())[1:]), {"x": 1.0}, {2: 2}, {"x": 3})
+        yield from (dict(list(value.items())[1:]), {"x": 1.0}, {2: 2}, {"x": 3}, {"x": "x"})
         yield from ({**value, name: 7} for name in list(value)[:1])
     elif isinstance(value, BaseModel):
         for name, inner in type(value).model_fields.items():
@@ -183,8 +183,9 @@ def test_a_parts_name_knows_the_settings_and_the_version(pipeline: Pipeline, nam
             seen.add(setting)
     wanted = {setting for setting, field in type(stage.settings).model_fields.items() if not is_operational(field)}
     wanted -= {setting for stage_name, setting in ELSEWHERE if stage_name == name}
-    # What duplicates become is an input of a selection's part, the elections, and no setting of it.
-    assert wanted - seen == ({"repeats", "remove_duplicates"} if name == "select" else set())
+    # What duplicates become is an input of a selection's part, the elections, and no setting of it; so is what is held out.
+    inputs = {"select": {"repeats", "remove_duplicates"}, "pack": {"validation_share"}}
+    assert wanted - seen == inputs.get(name, set())
 
 
 def test_the_same_settings_written_otherwise_are_one_key(pipeline: Pipeline, tmp_path: Path) -> None:

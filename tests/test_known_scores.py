@@ -22,7 +22,7 @@ from tasks.evaluate.cloze import cloze_of
 from tasks.evaluate.declared import TASKS, Task
 from tasks.evaluate.held_out import Passage
 from tasks.evaluate.metrics import exponential, ratio
-from tasks.evaluate.scoring import masked_answers, passage_answers
+from tasks.evaluate.scoring import Scores, masked_answers, passage_answers
 from tasks.evaluate.scoring import rows as figures_of
 from tasks.tokens.tokenizer import Codec
 from tests.known import chain, pipeline_over, publish, transitions
@@ -148,7 +148,8 @@ def test_held_out_scores_are_the_chains_own(scored: tuple[Pipeline, str, Any]) -
     assert found["held-out text", "next-token accuracy"]["value"] > 0
     assert {row["step"] for row in found.values()} == {3}
     assert {row["shots"] for row in found.values()} == {0}
-    assert {row["clean_value"] for row in found.values()} == {None}
+    assert {row["clean_value"] == row["value"] for row in found.values()} == {True}  # nothing of it was trained on
+    assert {(row["share_clean"], row["overlap"]) for row in found.values()} == {(1.0, 0.0)}
 
 
 def test_unigram_and_bigram_baselines_are_counted_by_hand(scored: tuple[Pipeline, str, Any]) -> None:
@@ -264,7 +265,7 @@ def test_a_word_of_two_tokens_is_right_where_both_are() -> None:
             return [Scored(np.array([-9.0, -1.0, -2.0]), np.array(row)) for row in greedy]
 
     answers = passage_answers([Passage(np.arange(4), 2)] * 3, Told())
-    accuracy, perplexity = figures_of(BY_NAME["last-word cloze"], 0, "run", 1, answers, [""] * 3)
+    accuracy, perplexity = figures_of(BY_NAME["last-word cloze"], 0, "run", 1, Scores(answers), 0.0)
     assert accuracy["value"] == pytest.approx(1 / 3)
     assert accuracy["stderr"] == pytest.approx(math.sqrt(2 / 9 * 3 / 2 / 3))  # variance over n - 1, over n
     assert (perplexity["value"], perplexity["stderr"]) == (pytest.approx(math.exp(3)), 0.0)
@@ -294,7 +295,7 @@ def test_ratio_and_mean_errors_by_hand() -> None:
     found = {
         (row["task"], row["metric"]): row
         for name in ("hidden tokens", "next sentence")
-        for row in figures_of(BY_NAME[name], 0, "run", 1, answers, [])
+        for row in figures_of(BY_NAME[name], 0, "run", 1, Scores(answers), 0.0)
     }
     assert found["hidden tokens", "accuracy"]["value"] == 0.5
     assert found["hidden tokens", "accuracy"]["n"] == 6

@@ -217,7 +217,7 @@ def test_pages_are_the_history_of_all_crawls_that_one_continues(told: type[Told]
 
 
 def test_counts_of_an_artifact_are_those_of_all_of_its_parts(tmp_path: Path) -> None:
-    texts = [f"text {n} " + "word " * 30 for n in range(40)]
+    texts = [f"text {n} " + "word " * 30 for n in range(40)]  # one word again and again makes no relative
     pipeline = pipeline_over(
         tmp_path,
         {"s": texts},

@@ -152,13 +152,15 @@ def test_the_funnel_of_a_crawl_starts_from_the_pages_that_it_knows(finished: Run
         row["subject"]: row["documents_in"]
         for row in rows(store, "SELECT subject, documents_in FROM artifacts WHERE stage = 'crawl'")
     }
-    (corpus,) = rows(store, "SELECT count(*) AS n FROM corpus")
+    (used,) = rows(store, "SELECT count(DISTINCT doc_id) AS n FROM token_spans")
     numbers = [
         int(found[1].replace(",", "")) for text in texts if (found := re.match(r"([\d,]+)(?:  \(−[\d,]+\))?$", text))
     ]
-    labels = [text for text in texts if text.endswith(" gave") or re.match(r"(?:crawl|extract|select): ", text)]
+    labels = [
+        text for text in texts if text.endswith(" gave") or re.match(r"(?:crawl|extract|select|relatives): ", text)
+    ]
     numbers = numbers[-len(labels) :]  # before them stand those of the axis
     assert numbers[: len(known)] == [known[name] for name in sorted(known)]
     assert numbers[len(known)] == sum(known.values())
-    assert numbers[-1] == corpus["n"]
+    assert numbers[-1] == used["n"]
     assert min(numbers) >= 0

@@ -89,7 +89,7 @@ def test_run_through_a_worker_completes_with_named_tasks_and_artifacts(
         "crawl works · there already",
         "match · clusters",
         "pretrain · final",
-        "evaluate · baseline-5-gram",
+        "evaluate pretrain · held-out-text-0-shot-by-baseline-5-gram",
     } <= tasks
     assert any(name.startswith("extract reference · reference-") for name in tasks)
     states = {task["state_name"] for task in server.post("/task_runs/filter", {"limit": 200})}

@@ -520,6 +520,7 @@ def test_what_a_recipe_fills_in_for_a_stage() -> None:
     assert (match.priority, match.shingle_words, match.window) == ({"works": 9, "reference": 1}, 3, 7)
     band = recipe.band_settings()
     assert (band.bands, band.window, band.memory_mb) == (4, 7, 99)
-    assert recipe.select_settings().weights == recipe.trainings["pretrain"].mixture == {"works": 3.0, "reference": 1.0}
+    assert recipe.trainings["pretrain"].mixture == {"works": 3.0, "reference": 1.0}
+    assert recipe.shares == {"works": 0.75, "reference": 0.25}
     assert load_recipe("demo-tiny", ("pretrain.mixture={works = 2.0}",)).trainings["pretrain"].mixture == {"works": 2.0}
     assert load_recipe("demo-tiny", ("evaluate.precision=bf16",)).evaluate.precision == "bf16"

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.query import rows
-from tasks.tokens.pack import end_held_out, is_validation
+from tasks.tokens.divide import held_out_end
+from tasks.tokens.split import is_held_out
 from tasks.tokens.tokenizer import Codec
 from tests.known import pipeline_over
 from tests.test_known_scores import SETTINGS, prose
@@ -21,7 +22,7 @@ from warehouse.errors import GristmillError
 
 @given(st.text(min_size=1, max_size=60), st.floats(0.01, 0.99))
 def test_an_end_is_about_its_share_and_neither_side_is_empty(text: str, share: float) -> None:
-    place = end_held_out(text, share)
+    place = held_out_end(text, share)
     if len(text) == 1:
         assert place == 0
     else:
@@ -32,8 +33,8 @@ def test_an_end_is_about_its_share_and_neither_side_is_empty(text: str, share: f
 
 
 def test_where_an_end_begins_by_hand() -> None:
-    assert end_held_out("one two three four five", 0.3) == len("one two three four")
-    assert end_held_out("x" * 100, 0.25) == 75
+    assert held_out_end("one two three four five", 0.3) == len("one two three four")
+    assert held_out_end("x" * 100, 0.25) == 75
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
@@ -46,7 +47,7 @@ def test_a_single_document_holds_out_its_end_and_is_trained_and_evaluated(tmp_pa
     spans = {span["split"]: span for span in rows(pipeline.store, "FROM token_spans")}
     assert set(spans) == {"train", "validation"}
     codec = Codec.load(pipeline.store, pipeline.plan["tokenizer"][0].ref)
-    place = end_held_out(text, share)
+    place = held_out_end(text, share)
     halves = {"train": text[:place], "validation": text[place:]}
     for split, span in spans.items():
         assert span["length"] == len(codec.encode(halves[split])) + 1
@@ -72,7 +73,7 @@ def test_a_source_that_can_hold_out_documents_holds_out_no_ends(tmp_path: Path) 
     for span in rows(pipeline.store, "FROM token_spans"):
         splits.setdefault(span["doc_id"], set()).add(span["split"])
     for row in rows(pipeline.store, "SELECT id, source FROM corpus"):
-        whole = {"validation"} if is_validation(row["id"], 0.3) else {"train"}
+        whole = {"validation"} if is_held_out([row["id"]], 0.3)[0] else {"train"}
         assert splits[row["id"]] == (whole if row["source"] == "many" else {"train", "validation"})
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from tasks.core.stage import Made, PerPart, Report, StageSettings
@@ -52,7 +53,7 @@ class Sign(PerPart):
     """The signatures of one source's documents."""
 
     name = "sign"
-    version = 3
+    version = 4
     of = "documents"
     settings: SignSettings
 
@@ -74,7 +75,9 @@ class Sign(PerPart):
 
 def signature_table(documents: pa.Table, found: Sketches) -> pa.Table:
     """The rows of the signatures table, in the order of the documents."""
-    urls = digests(documents["url"])
+    # The number of a row, or the name of a file, is no address: two that are called alike are two.
+    addressed = pc.match_substring(documents["url"], "://")
+    urls = digests(pc.if_else(addressed, documents["url"], documents["doc_id"]))
     columns = {
         "doc_id": documents["doc_id"],
         "doc_key": digests(documents["doc_id"])[:, 0],

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from tasks.core.confined import Thing
 from tasks.extract.extraction import Extraction
-from tasks.extract.files import ExternalFile, FilesSettings, external_files
+from tasks.extract.files import ExternalFile, FilesSettings, external_files, hashed
 from tasks.extract.page import Extracted, ExtractSettings, PageRefused, Read, read_html
 from tasks.extract.warc import Malformed, Record, body_of, records
 from tasks.web.http import BodyRefused, decode
@@ -33,10 +33,11 @@ class ExtractArchive(Extraction):
 
     def __init__(self, store: Store, settings: ExtractSettings, archives: WarcSettings, source: str) -> None:
         super().__init__(store, settings, {}, source)
-        self._files = {
-            f"{source}-{hashlib.sha256(file.digest.encode()).hexdigest()[:PART_DIGITS]}": file
-            for file in external_files(store, archives)
-        }
+        self._files: dict[str, ExternalFile] = {}
+        for file in external_files(store, archives):
+            name = f"{source}-{hashed(file.digest)[:PART_DIGITS]}"
+            equal = sum(known.digest == file.digest for known in self._files.values())
+            self._files[f"{name}-{equal}" if equal else name] = file
 
     @property
     def source_identity(self) -> dict[str, Any]:

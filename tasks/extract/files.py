@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
+import io
 import json
+import lzma
 import os
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import fsspec
+from backports import zstd
 from pydantic import Field
 
 from tasks.core.stage import StageSettings
@@ -21,6 +26,14 @@ from tasks.web.addresses import PublicAddress, expanded, public, scrubbed
 from warehouse.errors import SettingError
 from warehouse.store import Store, sha256_of
 
+# Endings of packed files -> how they are unpacked; and what is raised where one is broken or cut short.
+PACKED: dict[str, Callable[[Any], Any]] = {
+    ".gz": lambda stream: gzip.GzipFile(fileobj=stream),
+    ".zst": zstd.ZstdFile,
+    ".bz2": bz2.BZ2File,
+    ".xz": lzma.LZMAFile,
+}
+BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, zstd.ZstdError, lzma.LZMAError, OSError)
 FEW_FILES = 64  # up to so many each is a part of its own
 LIST_SUFFIXES = (".paths", ".paths.gz")
 
@@ -56,6 +69,18 @@ class ExternalFile:
         """The address without what lets a reader in."""
         return public(self.address)
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether what it holds can be read from its beginning alone."""
+        return self.name.lower().endswith(tuple(PACKED))
+
+    def unpacked(self) -> IO[bytes]:
+        """What a packed file holds, or the file itself. What it raises where it is broken is in ``BROKEN``."""
+        raw: Any = self.open()  # some of fsspec's read no part of a line
+        stream = io.BufferedReader(raw)
+        opens = next((opened for suffix, opened in PACKED.items() if self.name.lower().endswith(suffix)), None)
+        return stream if opens is None else opens(stream)
+
     def open(self) -> IO[bytes]:
         """The file's bytes, with seek; a remote one is read ahead block by block."""
         filesystem, path = fsspec.core.url_to_fs(self.address)
@@ -64,8 +89,13 @@ class ExternalFile:
 
 
 def external_files(store: Store, settings: FilesSettings) -> list[ExternalFile]:
-    """The files of a source in the order of their content, one for each content. Raises SettingError where none is."""
+    """The files of a source in the order of their content, then their names. Raises SettingError where there is none."""
     return list(_found(store, settings.files, settings.base, settings.max_files))
+
+
+def is_of_the_system(error: BaseException) -> bool:
+    """Whether an error is one of reading at all, which another try may mend, and not of what was read."""
+    return isinstance(error, OSError) and error.errno is not None
 
 
 def groups_of(files: Sequence[ExternalFile], part_bytes: int) -> list[list[ExternalFile]]:
@@ -100,8 +130,8 @@ def hashed(text: str) -> str:
 def _found(store: Store, patterns: tuple[str, ...], base: str, limit: int | None) -> tuple[ExternalFile, ...]:
     try:
         named = [entry for pattern in patterns for entry in _expand(expanded(pattern), expanded(base))][:limit]
-        with _digests(store) as known:
-            files = {file.digest: file for file in (_identified(*entry, known) for entry in reversed(named))}
+        with _digests(store) as known:  # a file that two patterns find is one
+            files = {file.address: file for file in (_identified(*entry, known) for entry in reversed(named))}
     except SettingError:
         raise
     except Exception as error:  # of any file system, each with errors of its own
@@ -109,7 +139,7 @@ def _found(store: Store, patterns: tuple[str, ...], base: str, limit: int | None
         raise SettingError(f"the files {', '.join(patterns)} cannot be read: {said}") from None
     if not files:
         raise SettingError(f"there is no file {', '.join(patterns)}: name paths, globs or URLs that exist")
-    return tuple(files[digest] for digest in sorted(files))
+    return tuple(sorted(files.values(), key=lambda file: (file.digest, file.name, file.address)))
 
 
 def _expand(pattern: str, base: str) -> list[tuple[str, str]]:

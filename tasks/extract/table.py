@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
-import json
 import math
-import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -21,9 +18,32 @@ from pydantic import Field
 
 from tasks.core.confined import Thing
 from tasks.extract.extraction import Extraction, opens
-from tasks.extract.files import ExternalFile, FilesSettings, external_files, groups_of, hashed
+from tasks.extract.files import (
+    BROKEN,
+    ExternalFile,
+    FilesSettings,
+    external_files,
+    groups_of,
+    hashed,
+    is_of_the_system,
+)
 from tasks.extract.metadata import Metadata
 from tasks.extract.page import Extracted, ExtractSettings, PageRefused, Read, well_formed
+from tasks.extract.rows import (
+    LONGEST_LINE,
+    ROWS,
+    Row,
+    Rows,
+    Unread,
+    at_path,
+    begins_an_array,
+    day_of,
+    line_of,
+    objects,
+    rows_of,
+    until_broken,
+    utf8,
+)
 from tasks.web.addresses import scrubbed
 from tasks.web.http import decode
 from tasks.web.urls import canonical_url
@@ -32,12 +52,7 @@ from warehouse.errors import SettingError
 from warehouse.store import Store
 
 NAME_DIGITS = 16
-DATE_CHARS = 10  # of ISO 8601: the day
-ROWS = 256  # that are read together
-LONGEST_LINE = 64 << 20  # bytes of JSON lines: what is longer is no record
 Kind = Literal["parquet", "jsonl", "text"]
-Row = dict[str, Any] | str  # a string says where something stands that is none
-Rows = tuple[int, Callable[[], list[Row]]]  # the place of the first, and all of them
 
 
 class TextSettings(FilesSettings):
@@ -62,6 +77,8 @@ class Slice:
     start: int
     stop: int
     size: int
+    rows: int = 0  # of a row group
+    broken: str = ""  # why it cannot be read
 
     @property
     def title(self) -> str:
@@ -116,15 +133,19 @@ class ExtractTable(Extraction):
     def _parts(self) -> dict[str, list[Slice]]:
         """Part -> its pieces: some small files whole, or of one file as much as makes ``part_bytes``."""
         parts: dict[str, list[Slice]] = {}
+        equal = Counter[str]()
         for group in groups_of(self._files, self.settings.part_bytes):
-            name, chunks, room = hashed("".join(file.digest for file in group))[:NAME_DIGITS], list[list[Slice]](), 0
+            chunks, room = list[list[Slice]](), 0
+            name = hashed("".join(file.digest for file in group))[:NAME_DIGITS]
+            equal[name] += 1  # of equal files each is a part with a name of its own
+            name = name if equal[name] == 1 else f"{name}.{equal[name]}"
             for piece in (piece for file in group for piece in self._slices(file)):
                 if not chunks or (room <= 0 and len(group) == 1):
                     chunks.append([])
                     room = self.settings.part_bytes
                 chunks[-1].append(piece)
                 room -= piece.size
-            parts |= {part_name(f"{self.subject}-{name}", number): chunk for number, chunk in enumerate(chunks)}
+            parts |= {part_name(f"{self.subject}-{name}", number): chunk for number, chunk in enumerate(chunks or [[]])}
         return parts
 
     def _slices(self, file: ExternalFile) -> list[Slice]:
@@ -132,68 +153,91 @@ class ExtractTable(Extraction):
             try:
                 with file.open() as stream:
                     metadata = pq.ParquetFile(stream).metadata
-            except pa.ArrowInvalid as error:
-                raise SettingError(f"{file.name} is no Parquet file: {error}") from error
-            sizes = [metadata.row_group(n).total_byte_size for n in range(metadata.num_row_groups)]
-            return [Slice(file, n, n + 1, size) for n, size in enumerate(sizes)]
-        if self._kind == "jsonl" and not file.name.endswith(".gz"):
+            except (pa.ArrowException, OSError) as error:
+                if is_of_the_system(error):
+                    raise
+                return [Slice(file, 0, 0, file.size, broken=f"no Parquet file: {error}")]
+            groups = [metadata.row_group(n) for n in range(metadata.num_row_groups)]
+            return [Slice(file, n, n + 1, group.total_byte_size, group.num_rows) for n, group in enumerate(groups)]
+        if self._kind == "jsonl" and not file.is_packed:
             count = max(1, math.ceil(file.size / self.settings.part_bytes))
             bounds = [file.size * n // count for n in range(count + 1)]
             return [Slice(file, a, b, b - a) for a, b in pairwise(bounds)]
         return [Slice(file, 0, file.size, file.size)]
 
     def _parquet(self, piece: Slice) -> Iterator[Rows]:
+        """The rows of a row group; those that damage took are said one by one, so that every row is accounted for."""
+        if piece.broken:
+            yield 0, partial(list, [Unread(piece.title, piece.broken)])
+            return
+        place = 0
         with piece.file.open() as stream:
             parquet = pq.ParquetFile(stream)
-            wanted = [name for name in self._columns() if name in parquet.schema_arrow.names]
+            wanted = {name.partition(".")[0] for name in self._columns()} | set(self._columns())
+            names = [name for name in parquet.schema_arrow.names if name in wanted]
             self._check(parquet.schema_arrow.names, piece.file)
-            place = 0
-            for batch in parquet.iter_batches(ROWS, row_groups=[piece.start], columns=wanted, use_threads=False):
-                yield place, partial(_rows_of, batch)
-                place += batch.num_rows
+            try:
+                for batch in parquet.iter_batches(ROWS, row_groups=[piece.start], columns=names, use_threads=False):
+                    yield place, partial(rows_of, batch)
+                    place += batch.num_rows
+            except (pa.ArrowException, OSError) as error:
+                if is_of_the_system(error):
+                    raise
+                lost = [Unread(f"{piece.title}, row {row}", f"damaged: {error}") for row in range(place, piece.rows)]
+                for first in range(0, len(lost), ROWS):
+                    yield place + first, partial(list, lost[first : first + ROWS])
 
     def _jsonl(self, piece: Slice) -> Iterator[Rows]:
         """The lines that begin within the piece."""
-        raw: Any = piece.file.open()  # some of fsspec's read no part of a line
-        with io.BufferedReader(raw) as stream:
-            lines: Any = gzip.GzipFile(fileobj=stream) if piece.file.name.endswith(".gz") else stream
+        with piece.file.unpacked() as lines:
             at = 0
+            if begins_an_array(lines):
+                if not piece.start:
+                    yield 0, partial(list, [Unread(piece.file.name, "a JSON array, and no lines of one object each")])
+                return
             if piece.start:
                 lines.seek(piece.start - 1)
-                at = piece.start - 1 + sum(map(len, _line(lines)))
+                at = piece.start - 1 + sum(map(len, line_of(lines)))
             begun: list[tuple[int, bytes]] = []
             held = 0
-            for line, size in _until_broken(lines):
-                if lines is stream and at >= piece.stop:
+            for line, size in until_broken(lines):
+                if not piece.file.is_packed and at >= piece.stop:
                     break
                 begun.append((at, line))
                 at, held = at + size, held + len(line)
                 if len(begun) == ROWS or held >= LONGEST_LINE or not size:
-                    yield begun[0][0], partial(_objects, begun, piece.file.name)
+                    yield begun[0][0], partial(objects, begun, piece.file.name)
                     begun, held = [], 0
-            yield at, partial(_objects, begun, piece.file.name)
+            yield at, partial(objects, begun, piece.file.name)
 
     def _text(self, piece: Slice) -> Iterator[Rows]:
-        with piece.file.open() as stream:
-            body = stream.read()
-        row = {"text": decode(body, "text/plain"), "id": piece.file.name, "title": Path(piece.file.name).stem}
-        yield 0, lambda: [row]
+        name = piece.file.name
+        try:
+            with piece.file.unpacked() as stream:
+                body = stream.read()
+        except BROKEN as error:
+            if is_of_the_system(error):
+                raise
+            yield 0, partial(list, [Unread(name, f"the packed file is broken: {error}")])
+            return
+        title = Path(name.rpartition(".")[0] if piece.file.is_packed else name).stem
+        yield 0, lambda: [{"text": decode(body, "text/plain"), "id": name, "title": title}]
 
     def _documents(self, rows: Callable[[], list[Row]]) -> list[Read]:
         return [self._document(row) for row in rows()]
 
     def _document(self, row: Row) -> Read:
         text_column, url_column, id_column, title_column, date_column = self._columns()
-        if isinstance(row, str):
-            return _malformed(f"{self.subject}:{row}", "no JSON object")
-        text = row.get(text_column)
+        if isinstance(row, Unread):
+            return _malformed(f"{self.subject}:{row.place}", row.reason)
+        text, identity = utf8(at_path(row, text_column)), at_path(row, id_column)
         if not isinstance(text, str):
             reason = "the text is not UTF-8" if isinstance(text, bytes) else f"no text in the column {text_column}"
-            return _malformed(f"{self.subject}:{row.get(id_column) or 'a row'}", reason)
+            return _malformed(f"{self.subject}:{identity or 'a row'}", reason)
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-        title, date = row.get(title_column), row.get(date_column)
-        found = Extracted(text, Metadata(str(title) if title else None, str(date)[:DATE_CHARS] if date else None))
-        url = self._name(row.get(url_column), row.get(id_column), digest)
+        title = utf8(at_path(row, title_column))
+        found = Extracted(text, Metadata(str(title) if title else None, day_of(at_path(row, date_column))))
+        url = self._name(utf8(at_path(row, url_column)), utf8(identity), digest)
         return Read(well_formed(url), len(text.encode("utf-8", "surrogatepass")), digest, found)
 
     def _name(self, url: Any, identity: Any, digest: str) -> str:
@@ -210,7 +254,7 @@ class ExtractTable(Extraction):
         return texts.text_column, texts.url_column, texts.id_column, texts.title_column, texts.date_column
 
     def _check(self, names: list[str], file: ExternalFile) -> None:
-        if self._columns()[0] not in names:
+        if not {self._columns()[0], self._columns()[0].partition(".")[0]} & set(names):
             raise SettingError(
                 f"{file.name} has no column {self._columns()[0]}: set text_column of the source {self.subject} to one of {', '.join(names)}"
             )
@@ -218,73 +262,3 @@ class ExtractTable(Extraction):
 
 def _malformed(name: str, reason: str) -> Read:
     return Read(name, 0, found=PageRefused("malformed record", reason, failed=True))
-
-
-def _rows_of(batch: pa.RecordBatch) -> list[Row]:
-    """Rows as dictionaries; text that is not UTF-8 stays bytes, and costs its own row."""
-    try:
-        rows: list[Row] = batch.to_pylist()
-    except UnicodeDecodeError:
-        columns = {name: _values(column) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
-        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    return rows
-
-
-def _values(column: pa.Array) -> list[Any]:
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        values: list[Any] = column.to_pylist()
-        return values
-    found = []
-    for value in column.cast(pa.large_binary()).to_pylist():
-        try:
-            found.append(None if value is None else value.decode())
-        except UnicodeDecodeError:
-            found.append(value)
-    return found
-
-
-def _line(lines: Any) -> Iterator[bytes]:
-    """One line, in pieces that bound what is held."""
-    while piece := lines.readline(LONGEST_LINE):
-        yield piece
-        if piece.endswith(b"\n"):
-            return
-
-
-def _until_broken(lines: Any) -> Iterator[tuple[bytes, int]]:
-    """The lines of a file and their sizes, as far as it can be unpacked; what is no JSON is reported as that.
-
-    That is what stands for a line beyond all bounds, and for the rest of a packed file that is broken. What has no size is
-    said before more is read.
-    """
-    try:
-        while True:
-            pieces = _line(lines)
-            line = next(pieces, b"")
-            if not line:
-                return
-            if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
-                yield b"a line without end", 0
-                yield b"\n", len(line) + sum(map(len, pieces))
-            else:
-                yield line, len(line)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        yield f"the packed file is broken: {error}".encode(), 0
-
-
-def _objects(lines: Sequence[tuple[int, bytes]], name: str) -> list[Row]:
-    """The objects of lines; of what is none, where it stands."""
-    found: list[Row] = []
-    for at, line in lines:
-        if line.strip():
-            row = _json(line)
-            found.append(row if row is not None else f"{name}@{at}")
-    return found
-
-
-def _json(line: bytes) -> dict[str, Any] | None:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return row if isinstance(row, dict) else None

@@ -20,6 +20,7 @@ from warehouse import schemas
 from warehouse.artifact import Counts, PartWriter, file_of, read_tables
 
 RULE = "relative of held-out text"
+LEAST_SHARED = 10  # distinct n-grams: a phrase that both have, or one word again and again, makes no relative
 
 
 class RelativesSettings(HoldOutSettings):
@@ -97,6 +98,7 @@ class Relatives(PerPart):
             mine = np.concatenate([owners[a:b] for a, b in zip(first.tolist(), last.tolist(), strict=True)])
             held, shared = np.unique(mine, return_counts=True)
             shares = np.maximum(shared / lengths[held], shared / max(1, int(sizes[text])))
+            shares[shared < LEAST_SHARED] = 0.0
             best = int(np.argmax(shares))
             if shares[best] >= self.settings.related_share:
                 doc_id, url, source = (column[text] for column in columns)

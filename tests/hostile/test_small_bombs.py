@@ -113,7 +113,7 @@ def test_a_table_of_one_long_text_many_times_holds_so_many_bytes(tmp_path: Path)
 
 
 def test_a_line_without_end_is_one_failed_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.extract.table.LONGEST_LINE", 1 << 20)
+    monkeypatch.setattr("tasks.extract.rows.LONGEST_LINE", 1 << 20)
     good = json.dumps({"text": "the first text", "url": "http://a.example/"}).encode() + b"\n"
     last = json.dumps({"text": "the last text", "url": "http://b.example/"}).encode() + b"\n"
     with gzip.open(tmp_path / "t.jsonl.gz", "wb") as out:
