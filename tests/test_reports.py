@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import zlib
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pyarrow as pa
@@ -228,6 +230,39 @@ def test_columns_are_named_by_a_path(tmp_path: Path) -> None:
         pipeline.make("extract")
         found = {row["url"]: row["text"] for row in asked(pipeline, "SELECT url, text FROM documents")}
         assert found == {"http://n.example/1": "Nested one.", "http://n.example/2": "Nested two."}
+
+
+def test_no_document_is_made_of_what_is_no_text(tmp_path: Path) -> None:
+    draw, folder = Random(1), tmp_path / "in"
+    folder.mkdir()
+    words = " ".join(f"word{n}" for n in range(3000))
+    noise = {
+        "packed": gzip.compress(draw.randbytes(3000)),
+        "random": draw.randbytes(4000),
+        "pdf": b"%PDF-1.7\n" + zlib.compress(words.encode()),
+        "utf16": b"".join(bytes([draw.randrange(256), 0]) for _ in range(2000)),
+    }
+    texts = {
+        "german": "Größe und Straße, naïve Café. " * 40,
+        "chinese": "人人生而自由，在尊严和权利上一律平等。" * 40,
+        "arabic": "يولد جميع الناس أحرارا متساوين في الكرامة والحقوق. " * 40,
+        "latin1": "Größe und Straße. " * 40,
+        "odd": "a form feed\f and an escape\x1b[0m in " + "plain words of a terminal " * 20,
+    }
+    for name, content in noise.items():
+        (folder / f"{name}.txt").write_bytes(content)
+    for name, text in texts.items():
+        (folder / f"{name}.txt").write_bytes(text.encode("latin-1" if name == "latin1" else "utf-8"))
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(f'name = "noise"\nstore = "{tmp_path}/store"\n[sources.s.text]\nfiles = ["{folder}/*.txt"]\n')
+    pipeline = Pipeline(load_recipe(str(recipe)))
+    pipeline.make("extract")
+    found = {row["url"]: row["text"] for row in asked(pipeline, "SELECT url, text FROM documents")}
+    assert found == {f"s:{name}.txt": text.strip() for name, text in texts.items()}
+    refused = asked(pipeline, "SELECT url, rule, verdict, value, threshold FROM decisions ORDER BY url")
+    assert {row["url"] for row in refused} == {f"s:{name}.txt" for name in noise}
+    assert {(row["rule"], row["verdict"], row["threshold"]) for row in refused} == {("not text", "removed", 0.05)}
+    assert min(row["value"] for row in refused) > 0.05
 
 
 def test_a_word_again_and_again_is_no_relative(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -26,6 +27,7 @@ from tests.test_known_scores import SETTINGS, prose
 from warehouse import log
 from warehouse.artifact import load
 from warehouse.errors import MissingArtifact, SettingError
+from warehouse.store import Store
 
 RUNS = """
 [runs.small]
@@ -118,6 +120,29 @@ def test_each_run_is_traced_to_the_documents_of_its_steps(trained: Pipeline) -> 
         seen = asked(trained, f"SELECT url FROM documents_at_step('{model}', {step})")
         assert url in {row["url"] for row in seen}
     assert asked(trained, "FROM documents_at_step('more', 5)") == []  # it has four
+
+
+def test_a_run_that_goes_on_from_one_that_saw_a_document_is_affected_by_its_removal(
+    trained: Pipeline, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(trained.store.url, store)
+    keys = log.merged(log.runs(trained.store)).trained
+    seen = {
+        run: {row["url"] for step in range(1, 9) for row in asked(trained, f"FROM documents_at_step('{run}', {step})")}
+        for run in ("small", "more")
+    }
+    (url, *_) = sorted(seen["small"] - seen["more"])
+    config = str(Path(trained.store.url).parent / "recipe.toml")
+    with pytest.raises(SystemExit, match="0"):
+        main(["forget", config, "--url", url, "--reason", "test", "--set", f"store={store}"])
+    printed = capsys.readouterr().out
+    found = rows(Store(str(store)), "SELECT key, first_step, steps, documents FROM affected WHERE what = 'checkpoint'")
+    by_key = {row["key"]: row for row in found}
+    assert by_key[keys["small"]]["first_step"] >= 1
+    assert (by_key[keys["more"]]["first_step"], by_key[keys["more"]]["steps"]) == (0, 0)
+    assert by_key[keys["more"]]["documents"] == 1
+    assert f"{keys['more'][:12]}" in printed
 
 
 def test_a_pinned_checkpoint_is_scored_and_answers_as_a_model_of_its_own(

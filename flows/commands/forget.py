@@ -112,16 +112,29 @@ def _effects(store: Store, doc_ids: pa.Array) -> Iterator[Effect]:
                         documents=len(rows[column].unique()),
                         tokens=tokens,
                     )
-    for manifest in all_manifests(store):
-        if manifest.stage == "pretrain":
-            yield from _seen(store, manifest, doc_ids)
+    yield from _runs(store, doc_ids)
 
 
-def _seen(store: Store, run: Manifest, doc_ids: pa.Array) -> Iterator[Effect]:
+def _runs(store: Store, doc_ids: pa.Array) -> Iterator[Effect]:
+    """The training runs that saw these documents, and those that go on from one that did, at step 0."""
+    runs = [manifest for manifest in all_manifests(store) if manifest.stage == "pretrain"]
+    seen = {run.key: effect for run in runs if (effect := _seen(store, run, doc_ids)) is not None}
+    waiting = list(seen)
+    while waiting:
+        parent = waiting.pop()
+        for run in runs:
+            if run.inputs.get("initial") == parent and (run.key not in seen or seen[run.key].first_step):
+                own = seen.get(run.key) or seen[parent].model_copy(update={"key": run.key, "tokens": None, "steps": 0})
+                seen[run.key] = own.model_copy(update={"first_step": 0})
+                waiting.append(run.key)
+    yield from seen.values()
+
+
+def _seen(store: Store, run: Manifest, doc_ids: pa.Array) -> Effect | None:
     """The steps of a training run whose batches hold tokens of these documents."""
     tokens = Ref(stage="pack", key=run.inputs["tokens"])
     if read_manifest(store, tokens) is None:
-        return
+        return None
     spans = read_tables(store, tokens, "token_spans", ["doc_id", "shard", "start", "length", "split"])
     spans = spans.filter(pc.and_(pc.is_in(spans["doc_id"], value_set=doc_ids), pc.equal(spans["split"], "train")))
     settings = PretrainSettings.model_validate(run.settings)
@@ -130,18 +143,18 @@ def _seen(store: Store, run: Manifest, doc_ids: pa.Array) -> Iterator[Effect]:
         if at := order.steps_of(span["shard"], span["start"], span["length"], settings.last_step):
             steps.update(at)
             seen.append(span)
-    if steps:
-        documents, total = len({span["doc_id"] for span in seen}), sum(span["length"] for span in seen)
-        yield Effect(
-            what="checkpoint",
-            stage="pretrain",
-            key=run.key,
-            part="final",
-            documents=documents,
-            tokens=total,
-            first_step=min(steps),
-            steps=len(steps),
-        )
+    if not steps:
+        return None
+    return Effect(
+        what="checkpoint",
+        stage="pretrain",
+        key=run.key,
+        part="final",
+        documents=len({span["doc_id"] for span in seen}),
+        tokens=sum(span["length"] for span in seen),
+        first_step=min(steps),
+        steps=len(steps),
+    )
 
 
 def _kept(pipeline: Pipeline) -> dict[str, str]:
@@ -206,10 +219,13 @@ def print_heeded(pipeline: Pipeline, wishes: list[Removal], since: datetime.date
     for wish in wishes:
         console.print(f"Forgotten: {wish.documents:,} documents ({shown(_name(wish))}).", soft_wrap=True)
         for run in (effect for effect in wish.effects if effect.what == "checkpoint"):
+            how = (
+                f"saw them from step {run.first_step:,} on, in {run.steps:,} steps"
+                if run.first_step
+                else "starts from weights that saw them"
+            )
             console.print(
-                f"  The training run {run.stage}/{run.key[:12]} saw them from step {run.first_step:,} on, "
-                f"in {run.steps:,} steps: its checkpoints are affected.",
-                soft_wrap=True,
+                f"  The training run {run.stage}/{run.key[:12]} {how}: its checkpoints are affected.", soft_wrap=True
             )
     console.print(f"{made:,} parts were made, {reused:,} taken over as they were.")
 

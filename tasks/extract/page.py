@@ -22,6 +22,9 @@ from warehouse import schemas
 from warehouse.artifact import Counts, PartWriter
 from warehouse.removals import Removal, first_concerned
 
+# Of what was never text, packed or encrypted bytes say, a tenth are control characters whatever they are decoded as.
+CONTROLS = bytes({*range(32), 127} - set(b"\t\n\v\f\r"))
+REPLACEMENT, MOST_NOISE = "\ufffd", 0.05
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 DOC_ID_LENGTH = 32  # hexadecimal digits
 STAGE = "extract"
@@ -32,6 +35,7 @@ RULES = (
     "not HTML",
     "too large",
     "no text",
+    "not text",
     "same URL and text",
     "failed",
     FORGOTTEN,
@@ -189,7 +193,11 @@ class Documents:
     def _refusal(self, text: str) -> PageRefused | None:
         if len(text) < self._settings.min_chars:
             return PageRefused("no text", None, len(text), self._settings.min_chars)
-        self._held += len(text.encode())
+        content = text.encode()
+        noise = (len(content) - len(content.translate(None, CONTROLS)) + text.count(REPLACEMENT)) / len(text)
+        if noise > MOST_NOISE:
+            return PageRefused("not text", "control and replacement characters", noise, MOST_NOISE)
+        self._held += len(content)
         if self._held > self._settings.max_part_bytes:
             return PageRefused("too large", "more text than a part may hold", self._held, self._settings.max_part_bytes)
         return None

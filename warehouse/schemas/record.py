@@ -147,7 +147,9 @@ AFFECTED = pa.schema(
         field("part", TEXT, "part of it"),
         field("documents", INT, "forgotten documents in it"),
         field("tokens", INT, "their tokens"),
-        field("first_step", INT, "of a training run, the first that saw one"),
+        field(
+            "first_step", INT, "of a training run, the first that saw one; 0 where the weights that it starts from did"
+        ),
         field("steps", INT, "how many did"),
     ]
 )
