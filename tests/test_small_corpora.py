@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.query import rows
+from models.draws import uniform
 from tasks.tokens.divide import held_out_end
-from tasks.tokens.split import is_held_out
 from tasks.tokens.tokenizer import Codec
 from tests.known import pipeline_over
 from tests.test_known_scores import SETTINGS, prose
@@ -73,7 +73,7 @@ def test_a_source_that_can_hold_out_documents_holds_out_no_ends(tmp_path: Path) 
     for span in rows(pipeline.store, "FROM token_spans"):
         splits.setdefault(span["doc_id"], set()).add(span["split"])
     for row in rows(pipeline.store, "SELECT id, source FROM corpus"):
-        whole = {"validation"} if is_held_out([row["id"]], 0.3)[0] else {"train"}
+        whole = {"validation"} if uniform(0, "split", [row["id"]])[0] < 0.3 else {"train"}
         assert splits[row["id"]] == (whole if row["source"] == "many" else {"train", "validation"})
 
 

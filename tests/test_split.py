@@ -183,6 +183,17 @@ def test_the_overlap_that_is_left_stands_beside_every_score(related: tuple[Pipel
         assert (row["share_clean"], row["clean_value"]) == (1.0, row["value"])
 
 
+def test_of_many_groups_one_is_held_out_at_least(tmp_path: Path) -> None:
+    draw = Random(2)
+    texts = [{"text": prose(draw, 6), "url": f"http://plays.example/{n // 2}/{n}"} for n in range(40)]
+    changes = ("pack.validation_share=0.001", r"sources.plays.group='example/(\d+)/'")
+    pipeline = pipeline_over(tmp_path, {"plays": texts}, *changes, sections=SETTINGS)
+    digests = {n: hashlib.sha256(f"(0, 'split', 'plays:{n}')".encode()).digest()[:8] for n in range(20)}
+    first = min(digests, key=lambda n: int.from_bytes(digests[n], "little") >> 11)
+    held = {row["url"] for row in rows(pipeline.store, "SELECT url FROM held_out JOIN corpus ON id = doc_id")}
+    assert held == {f"http://plays.example/{first}/{2 * first}", f"http://plays.example/{first}/{2 * first + 1}"}
+
+
 def test_a_group_that_is_much_of_its_source_is_never_held_out(tmp_path: Path) -> None:
     draw = Random(2)
     texts = [{"text": prose(draw, 6), "url": f"http://plays.example/{n // 4}/{n}"} for n in range(24)]

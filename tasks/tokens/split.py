@@ -31,6 +31,7 @@ PART = "held-out"
 GRAM_WORDS = 8  # GPT-2's measure of overlap (Radford et al. 2019, section 4)
 MOST_OF_A_SOURCE = 0.1  # a larger group is never held out: too little would be left to train on
 HOST, FOLDER = "host", "folder"
+DRAW = "split"  # whether a group is held out is a function of its name alone
 
 
 class HoldOutSettings(StageSettings):
@@ -85,16 +86,11 @@ def declared_group(url: str, rule: str) -> str:
     return (found[1] if found.re.groups else found[0]) or "" if found else ""
 
 
-def is_held_out(groups: Sequence[str], share: float) -> npt.NDArray[np.bool_]:
-    """Whether each group is held out: a function of its name alone."""
-    return uniform(0, "split", groups) < share
-
-
 class Split(Stage):
     """What is held out of a corpus. Inputs: ``corpus``, ``duplicates``.
 
-    Of a source whose groups are all held out, or none, as a single book's is, the end of each document is held out:
-    nanoGPT and others divide a text so.
+    Of a source that is too small to hold groups out, as a single book is, the end of each document is held out: nanoGPT
+    and others divide a text so.
     """
 
     name = "split"
@@ -108,8 +104,8 @@ class Split(Stage):
         """The held-out documents with their groups, and their n-grams."""
         documents = self._documents()
         groups = self._groups(documents)
-        held = is_held_out(groups, self.settings.validation_share) & ~self._too_large(documents, groups)
         sources = np.array(documents["source"].to_pylist(), object)
+        held = self._held_out(documents, groups, sources)
         ends = sorted(source for source in set(sources) if len(set(held[sources == source])) < 2)
         held &= ~np.isin(sources, ends)
         chosen = documents.filter(pa.array(held))
@@ -127,6 +123,19 @@ class Split(Stage):
         return Made(
             counts=Counts(documents_in=total, kept=total), statistics={"ends": ends, "groups": len(set(groups))}
         )
+
+    def _held_out(
+        self, documents: pa.Table, groups: list[str], sources: npt.NDArray[np.object_]
+    ) -> npt.NDArray[np.bool_]:
+        """The documents of the groups that are drawn; of a source with many groups of which none is, those of the first."""
+        draws = np.where(self._too_large(documents, groups), 1.0, uniform(0, DRAW, groups))
+        held = draws < self.settings.validation_share
+        for source in set(sources):
+            mine = sources == source
+            many = len(np.unique(draws[mine])) >= 1 / MOST_OF_A_SOURCE
+            if many and not held[mine].any() and draws[mine].min() < 1.0:
+                held |= mine & (draws == draws[mine].min())
+        return held
 
     def documents_expected(self) -> int:
         return load(self.store, self.inputs["corpus"].ref).counts.kept
