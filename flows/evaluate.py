@@ -30,10 +30,11 @@ def evaluate(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, run_id:
         "scores",
         "\n".join(
             [
-                "| task | metric | model | value | standard error | n |",
-                "|---|---|---|---|---|---|",
+                "| task | metric | model | value | standard error | n | on clean text | overlap |",
+                "|---|---|---|---|---|---|---|---|",
                 *(
-                    f"| {r['task']} | {r['metric']} | {r['model']} | {r['value']:.4g} | {r['stderr']:.2g} | {r['n']} |"
+                    f"| {r['task']} | {r['metric']} | {r['model']} | {r['value']:.4g} | {r['stderr']:.2g} | {r['n']} | {_or_nothing(r['clean_value'])} "
+                    f"| {_or_nothing(r['overlap'])} |"
                     for r in scores
                 ),
             ]
@@ -42,3 +43,7 @@ def evaluate(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, run_id:
     address = publish_report(pipeline)
     show_link("report", Path(address).as_uri() if pipeline.store.is_local else address, "The report of this run")
     return address
+
+
+def _or_nothing(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

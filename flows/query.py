@@ -29,7 +29,7 @@ FUNNEL = """
 SELECT stage, subject, rule, documents_in, documents_out, bytes_in, bytes_out FROM funnel
 WHERE documents_in <> documents_out OR rule = 'duplicate near'"""
 SCORES = """
-SELECT task, shots, metric, model, value, stderr, n FROM evaluations WHERE NOT contains(task, ',')
+SELECT task, shots, metric, model, value, stderr, n, clean_value, overlap FROM evaluations WHERE NOT contains(task, ',')
 ORDER BY task, shots, metric, value"""
 
 

@@ -57,6 +57,8 @@ def scores(asked: Asked) -> list[dict[str, Any]]:
             "value": figure(row["value"]),
             "model": shown_name(row["model"]),
             "stderr": figure(row["stderr"]),
+            "clean": "" if row["clean_value"] is None else figure(row["clean_value"]),
+            "overlap": "" if row["overlap"] is None else f"{row['overlap']:.1%}",
         }
         for row in found
     ]
@@ -67,7 +69,8 @@ def pictures(asked: Asked, mains: Mapping[str, str]) -> list[dict[str, str]]:
     found = []
     for task, metric in mains.items():
         rows = asked.rows(
-            "SELECT model, shots, value, stderr FROM evaluations WHERE task = ? AND metric = ? AND isfinite(value) "
+            "SELECT model, shots, value, stderr, clean_value, share_clean FROM evaluations "
+            "WHERE task = ? AND metric = ? AND isfinite(value) "
             "ORDER BY value, model",
             task,
             metric,
@@ -94,7 +97,11 @@ def _verdict(rows: Sequence[Mapping[str, Any]], task: str, metric: str) -> str:
     best = max(ours, key=lambda row: row["value"]) if _is_better_high(metric) else ours[0]
     others = [row for row in rows if not is_network(row["model"]) and row["shots"] == best["shots"]]
     words = [_beside(best["value"], other, metric) for other in others]
-    return f"{best['model']} has {best['value']:.3f} {metric} on {task}{': ' if words else ''}{', '.join(words)}."
+    said = f"{best['model']} has {best['value']:.3f} {metric} on {task}{': ' if words else ''}{', '.join(words)}."
+    if best["clean_value"] is None or best["share_clean"] == 1:
+        return said
+    clean = [f"{row['clean_value']:.3f} for {shown_name(row['model'])}" for row in (best, *others)]
+    return f"{said} On the {best['share_clean']:.0%} of it that share least with training text: {', '.join(clean)}."
 
 
 def _is_better_high(metric: str) -> bool:

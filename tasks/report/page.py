@@ -39,7 +39,8 @@ def render(connection: duckdb.DuckDBPyConnection, name: str, stages: Sequence[st
         protocol="Each held-out document is scored alone, the end-of-text token before it; the network sees it in windows of its context length, "
         "moved by half of it. The baselines are counted on all training tokens, once each. Perplexity a word divides by white-space "
         "separated words; where words are long it may have no floating-point number, and is ∞. The cloze asks for the last word of a "
-        f"passage, which occurred earlier in it. {corpus.decontamination(asked)}",
+        "passage, which occurred earlier in it. The overlap is the mean share of a document's 8-grams that stand in training text; clean is "
+        f"what shares least. {corpus.decontamination(asked)}",
     )
 
 
