@@ -8,7 +8,9 @@ import random
 import threading
 import time
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.loopback import root_of, serve
 
 PRIVATE_EVERY, LATE_EVERY, NOINDEX_EVERY = 17, 19, 23
 ROBOTS_CHANGE_AFTER = 700  # requests
@@ -35,13 +37,8 @@ class LyingSite:
             def do_GET(self) -> None:
                 site.serve(self)
 
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.root = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.server = serve(Handler)
+        self.root = root_of(self.server)
 
     def path(self, number: int) -> str:
         folder = "private" if number % PRIVATE_EVERY == 1 else "late" if number % LATE_EVERY == 1 else "page"

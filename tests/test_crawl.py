@@ -7,11 +7,10 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -30,6 +29,7 @@ from tasks.extract.page import ExtractSettings
 from tasks.extract.stage import Extract
 from tasks.web.urls import canonical_url
 from tests.conftest import PROJECT
+from tests.loopback import root_of, serve
 from warehouse import log
 from warehouse.artifact import load, read_tables
 from warehouse.errors import GristmillError
@@ -60,13 +60,8 @@ class Site:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.root = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.server = serve(Handler)
+        self.root = root_of(self.server)
 
     def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
         html = {"Content-Type": "text/html; charset=utf-8"}

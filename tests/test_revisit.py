@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from tasks.crawl.settings import CrawlSettings
 from tasks.crawl.stage import Crawl, content_input, crawl_to_use
 from tasks.extract.page import ExtractSettings
 from tasks.extract.stage import Extract
+from tests.loopback import root_of, serve
 from warehouse import log
 from warehouse.artifact import load, read_tables
 from warehouse.catalog import connect
@@ -57,13 +57,8 @@ class Shelf:
                 self.wfile.write(body)
                 shelf.sent += len(body)
 
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.root = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.server = serve(Handler)
+        self.root = root_of(self.server)
 
     def front(self) -> str:
         return "".join(f'<a href="{path}">x</a>' for path in sorted(self.pages))

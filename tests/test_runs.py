@@ -123,8 +123,9 @@ def test_each_run_is_traced_to_the_documents_of_its_steps(trained: Pipeline) -> 
 
 
 def test_a_run_that_goes_on_from_one_that_saw_a_document_is_affected_by_its_removal(
-    trained: Pipeline, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    trained: Pipeline, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
     store = tmp_path / "store"
     shutil.copytree(trained.store.url, store)
     keys = log.merged(log.runs(trained.store)).trained

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,6 +21,7 @@ from tasks.extract.table import ExtractTable, TableSettings, TextSettings
 from tasks.extract.warc import Record, body_of
 from tasks.web.http import BodyRefused
 from tests.conftest import SHARED
+from tests.loopback import root_of, serve
 from tests.test_crawl import Site, crawled
 from warehouse.artifact import read_tables
 from warehouse.errors import SettingError
@@ -201,15 +201,11 @@ def test_own_archive_read_as_a_foreign_one_gives_the_same_texts(tmp_path: Path) 
 
 
 def test_list_of_paths_is_read_over_http(tmp_path: Path) -> None:
-    class Quiet(SimpleHTTPRequestHandler):
+    class Folder(SimpleHTTPRequestHandler):
         def __init__(self, *arguments: object) -> None:
             super().__init__(*arguments, directory=str(tmp_path / "web"))  # type: ignore[arg-type]
 
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = serve(Folder)
     site = Site()
     crawl, _ = crawled(tmp_path / "crawl", site.settings())
     site.server.shutdown()
@@ -218,7 +214,7 @@ def test_list_of_paths_is_read_over_http(tmp_path: Path) -> None:
     (archive,) = (tmp_path / "crawl" / crawl.ref.folder / "warc").iterdir()
     (folder / "one.warc.gz").write_bytes(archive.read_bytes())
     (tmp_path / "warc.paths.gz").write_bytes(gzip.compress(b"crawl-data/one.warc.gz\n"))
-    base = f"http://127.0.0.1:{server.server_address[1]}/"
+    base = f"{root_of(server)}/"
     archives = WarcSettings(files=(str(tmp_path / "warc.paths.gz"),), base=base)
     stage = ExtractArchive(Store(str(tmp_path / "s")), FAST, archives, "cc")
     assert len(documents_of(stage)) >= 60

@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 from flows.recipe.loading import load_recipe
 from tasks.web.addresses import expanded, public, scrubbed
 from tests.conftest import PROJECT
+from tests.loopback import serve
 from warehouse.errors import SettingError
 
 PASSWORD, SIGNATURE = "hunter2horse", "5ecre7s1gnature"
@@ -44,11 +44,7 @@ def guarded() -> Iterator[str]:
             if whole and status == 200:
                 self.wfile.write(ROWS)
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = serve(Handler)
     yield f"127.0.0.1:{server.server_port}"
     server.shutdown()
 
