@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
-from flows.recipe.settings import Recipe
+from flows.given import (
+    Given,
+    crawled,
+    examples,
+    has_quality,
+    is_example,
+    models,
+    runs,
+    sources,
+    tested,
+    whole,
+    whole_tested,
+)
 from tasks.core.graph import Node, Plan, ancestors, every, one, optional, resolve, same
 from tasks.core.stage import Input, Stage
-from tasks.crawl.stage import Crawl, content_input, crawl_to_use
+from tasks.crawl.stage import Crawl, content_input
 from tasks.decontaminate.overlap import Overlap
 from tasks.decontaminate.stage import Decontaminate
 from tasks.dedup.band import Band
@@ -27,75 +39,13 @@ from tasks.tokens.pack import Pack
 from tasks.tokens.relatives import Relatives
 from tasks.tokens.split import Split
 from tasks.tokens.tokenizer import TrainTokenizer
-from tasks.train.names import model_name, run_of_model
+from tasks.train.names import run_of_model
 from tasks.train.settings import PretrainSettings
 from tasks.train.stage import Pretrain
 from warehouse.artifact import Ref, complete
 from warehouse.errors import MissingArtifact, SettingError
-from warehouse.removals import Removal
-from warehouse.store import Store
 
 TRAINED = ("quality", "tokenizer")  # what is learnt from a whole corpus, and used on when some of it is forgotten
-
-
-@dataclass(frozen=True)
-class Given:
-    """All that keys depend on: the recipe, the crawl of each source that has one, and what is to be forgotten."""
-
-    recipe: Recipe
-    store: Store
-    crawls: Mapping[str, Crawl]
-    removals: tuple[Removal, ...] = ()
-
-
-def given_of(recipe: Recipe, store: Store, fresh_crawl: bool, removals: tuple[Removal, ...]) -> Given:
-    """What a store holds for a recipe now; with ``fresh_crawl`` each source's crawl is the next in number."""
-    crawls = {
-        name: crawl_to_use(store, source.crawl, name, fresh_crawl)
-        for name, source in recipe.sources.items()
-        if source.crawl is not None
-    }
-    return Given(recipe, store, crawls, removals)
-
-
-def whole(given: Given) -> Sequence[str]:
-    """One artifact of all sources."""
-    return ("",)
-
-
-def sources(given: Given) -> Sequence[str]:
-    """One artifact a source."""
-    return tuple(given.recipe.sources)
-
-
-def crawled(given: Given) -> Sequence[str]:
-    """One artifact a source that is a crawl."""
-    return tuple(given.crawls)
-
-
-def examples(given: Given) -> Sequence[str]:
-    """One classifier, where the recipe names examples."""
-    return ("",) if given.recipe.quality.positive else ()
-
-
-def is_example(given: Given, source: str) -> bool:
-    """Whether the classifier of quality learns from a source."""
-    return source in (*given.recipe.quality.positive, *given.recipe.quality.negative)
-
-
-def has_quality(given: Given, source: str) -> bool:
-    """Whether documents have a score of quality."""
-    return bool(examples(given))
-
-
-def tested(given: Given) -> Sequence[str]:
-    """One artifact a source, where the recipe has evaluation sets."""
-    return sources(given) if given.recipe.decontaminate.sets else ()
-
-
-def whole_tested(given: Given) -> Sequence[str]:
-    """One artifact, where the recipe has evaluation sets."""
-    return ("",) if given.recipe.decontaminate.sets else ()
 
 
 def crawl_of(given: Given, source: str, inputs: dict[str, Input]) -> Stage:
@@ -124,20 +74,6 @@ def pages_of(given: Given, source: str) -> Input:
             f"the source {source} has not been crawled yet: run gristmill crawl or gristmill run first"
         )
     return content_input(given.store, manifest)
-
-
-def runs(given: Given) -> Sequence[str]:
-    """One artifact a training run, each behind the one that it starts from."""
-    return tuple(given.recipe.trainings)
-
-
-def models(given: Given) -> Sequence[str]:
-    """One artifact a trained network: the last of each run, and what it pins on the way."""
-    return tuple(
-        model_name(run, step)
-        for run, settings in given.recipe.trainings.items()
-        for step in (*settings.pinned_steps, None)
-    )
 
 
 def trained_as(given: Given, run: str) -> PretrainSettings:

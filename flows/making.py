@@ -10,7 +10,8 @@ from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from urllib.parse import urlsplit
 
-from flows.graph import Given, given_of, plan_of
+from flows.given import Given, given_of
+from flows.graph import plan_of
 from flows.recipe.settings import Recipe
 from flows.recipe.sources import Source
 from tasks.core.graph import Artifact, Plan

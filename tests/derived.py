@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from flows.graph import NODES, Given
+from flows.given import Given
+from flows.graph import NODES
 from tasks.core.graph import Node
 from tasks.select.measured import SIGNALS
 from tests.conftest import PROJECT

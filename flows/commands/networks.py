@@ -149,7 +149,8 @@ def _planned(model: str, overrides: list[str], run: str) -> tuple[Architecture, 
     """The architecture and the tokens of a preset, built on the meta device to count it, or of a recipe's run."""
     import torch
 
-    from flows.graph import Given, imported_tokenizer, trained_as
+    from flows.given import Given
+    from flows.graph import imported_tokenizer, trained_as
     from models.bert import build
     from models.presets import PRESETS
     from warehouse.artifact import load
