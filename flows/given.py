@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from flows.recipe.settings import Recipe
-from tasks.crawl.stage import Crawl, crawl_to_use
+from tasks.core.stage import Stage
+from tasks.crawl.stage import crawl_to_use
 from tasks.train.names import model_name
 from warehouse.removals import Removal
 from warehouse.store import Store
@@ -18,7 +19,7 @@ class Given:
 
     recipe: Recipe
     store: Store
-    crawls: Mapping[str, Crawl]
+    crawls: Mapping[str, Stage]
     removals: tuple[Removal, ...] = ()
 
 

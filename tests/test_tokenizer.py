@@ -161,10 +161,12 @@ def test_token_spans_hold_exactly_the_documents(finished: Run, codec: Codec) -> 
     spans = read_tables(store, ref, "token_spans").to_pylist()
     related = set(read_tables(store, current["relatives"][0], "decisions")["doc_id"].to_pylist())
     assert {span["doc_id"] for span in spans} == set(corpus) - related
+    held = {row["doc_id"]: row["group_id"] for row in read_tables(store, current["split"][0], "held_out").to_pylist()}
+    assert (uniform(0, "split", held.values()) < 0.1).all()
     for span in spans:
         stream = TokenStream(store, ref, span["source"], span["split"])
         offset = next(shard.offset for shard in stream.shards if shard.name == span["shard"])
         tokens = stream.read(offset + span["start"], span["length"]).tolist()
         assert tokens[-1] == codec.end_of_text
         assert codec.decode(tokens[:-1]) == corpus[span["doc_id"]]
-        assert (span["split"] == "validation") == (uniform(0, "split", [span["doc_id"]])[0] < 0.1)
+        assert (span["split"] == "validation") == (span["doc_id"] in held)

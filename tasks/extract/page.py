@@ -25,6 +25,12 @@ from warehouse.removals import Removal, first_concerned
 # Of what was never text, packed or encrypted bytes say, a tenth are control characters whatever they are decoded as.
 CONTROLS = bytes({*range(32), 127} - set(b"\t\n\v\f\r"))
 REPLACEMENT, MOST_NOISE = "\ufffd", 0.05
+# A page on which all of an extractor is called once.
+WARMING = (
+    "<html><head><title>A title</title></head><body><nav><a href='/'>home</a></nav><article><h1>A title</h1>"
+    + "<p>Some words of prose, of which there are enough to be a text, and <a href='/'>a link</a>.</p>" * 3
+    + "<table><tr><td>a</td><td>b</td></tr></table></article><aside class='related'><h2>Related</h2></aside></body></html>"
+)
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 DOC_ID_LENGTH = 32  # hexadecimal digits
 STAGE = "extract"
@@ -167,7 +173,9 @@ class Documents:
 
     def __init__(self, settings: ExtractSettings, source: str) -> None:
         self._settings, self._source = settings, source
-        read_page("", "", settings.extractor)  # imports and compiles, which takes seconds, outside of any page's limit
+        read_page(
+            WARMING, "", settings.extractor
+        )  # imports and compiles, which takes seconds, outside of any page's limit
         self._rows: list[dict[str, Any]] = []
         self._refused: list[dict[str, Any]] = []
         self._bytes = self._held = 0
