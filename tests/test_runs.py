@@ -317,3 +317,6 @@ def test_a_recipe_whole_says_the_same_as_its_page(tmp_path: Path) -> None:
     assert recipe.trainings["more"].seed == recipe.trainings["small"].seed + 1
     assert recipe.trainings["wide"].model.width == 32
     assert recipe.trainings["wide"].batch == 2
+    # What goes on from another has that one's network, whatever the recipe's is.
+    onward = load_recipe(str(tmp_path / "recipe.toml"), ("runs.wider.initial=wide",))
+    assert onward.trainings["wider"].model == recipe.trainings["wide"].model

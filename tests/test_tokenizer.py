@@ -79,6 +79,16 @@ def test_a_megabyte_without_a_space_is_encoded_like_any_text(codec: Codec) -> No
     assert tokens.tolist() == codec.encode(text)
 
 
+def test_words_that_begin_alike_keep_their_own_tokens(codec: Codec) -> None:
+    """Pieces that were met are looked up by their first bytes: one that goes on has tokens of its own."""
+    encoder, word = Encoder(codec.tokenizer), "internationalisations" * 2
+    texts = [" ".join(word[:size] for size in range(first, first + 12)) for first in range(8, 24)]
+    texts += [" ".join(word[:size] for size in range(30, 8, -1))]
+    for text, tokens in zip(texts, encoder(texts), strict=True):
+        assert tokens is not None
+        assert tokens.tolist() == codec.encode(text)
+
+
 def test_compiled_encoding_that_differs_is_not_used(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
     class Wrong(Encoder):
         def __call__(self, texts: list[str]) -> list[npt.NDArray[np.int32] | None]:
