@@ -222,6 +222,16 @@ def test_a_run_that_makes_nothing_new_notes_nothing_and_another_weight_is_noted(
     assert {row["weight"] for row in asked(pipeline, "SELECT DISTINCT weight FROM corpus")} == {0.5}
 
 
+def test_a_baseline_is_counted_once_for_all_networks_of_a_recipe(trained: Pipeline) -> None:
+    made = asked(
+        trained,
+        "SELECT part, count(*) FILTER (NOT reused) AS made, count(*) FILTER (reused) AS shared FROM work "
+        "WHERE stage = 'evaluate' AND contains(part, '-by-baseline-') GROUP BY part",
+    )
+    assert len(made) == 6  # two tasks, three baselines
+    assert {(row["made"], row["shared"]) for row in made} == {(1, 3)}
+
+
 def test_metrics_and_mixture_say_which_run(trained: Pipeline) -> None:
     assert {row["model"] for row in asked(trained, "SELECT DISTINCT model FROM metrics")} == {"small", "more", "wide"}
     mixture = {(row["model"], row["source"]): row for row in asked(trained, "FROM mixture")}
