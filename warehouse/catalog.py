@@ -89,7 +89,7 @@ def _create_views(
     named = log.merged(records, recipe)
     if not named.stages:
         named = log.merged(records)
-    newest = log.newest(records, recipe) or log.newest(records)
+    newest = {stage: [Ref(stage=stage, key=key) for key in keys] for stage, keys in named.stages.items()}
     shown_refs = {ref for refs in {**newest, **own}.values() for ref in refs}
     shown = _whole(store, sorted(shown_refs, key=lambda ref: (ref.stage, ref.key)))
     connection.execute("CREATE SCHEMA stored; CREATE SCHEMA empty")

@@ -160,13 +160,13 @@ def tokenizer(config: Config = DEFAULT, overrides: Overrides = [], verbose: Verb
 
 @app.command()
 def pretrain(config: Config = DEFAULT, overrides: Overrides = [], verbose: Verbose = False) -> None:
-    """Trains the model, or goes on from its newest checkpoint."""
+    """Trains the runs of the recipe, each from its newest checkpoint on."""
     _run_flow("pretrain", config, overrides, verbose, ("pretrain",))
 
 
 @app.command()
 def evaluate(config: Config = DEFAULT, overrides: Overrides = [], verbose: Verbose = False) -> None:
-    """Scores the newest model beside the baselines and writes the report."""
+    """Scores the trained models beside the baselines and writes the report."""
     _run_flow("evaluate", config, overrides, verbose, ("evaluate",))
 
 

@@ -15,7 +15,7 @@ from tasks.core.stage import Made, PerPart, Report
 from tasks.text.buffers import buffers
 from tasks.text.grams import GramIndex, Hits, find, grams_of, index_of
 from tasks.tokens.divide import held_out_end
-from tasks.tokens.split import GRAM_WORDS, HoldOutSettings, facts_of
+from tasks.tokens.split import GRAM_WORDS, PART, HoldOutSettings, facts_of
 from warehouse import schemas
 from warehouse.artifact import Counts, PartWriter, file_of, read_tables
 
@@ -45,8 +45,10 @@ class Relatives(PerPart):
 
     def part_inputs(self, part: str) -> Sequence[str]:
         corpus = file_of(self.store, self.inputs["corpus"].ref, "corpus", part)
-        grams = file_of(self.store, self.inputs["split"].ref, "held_out_grams", "held-out")
-        return [corpus.sha256, grams.sha256, *facts_of(self)["ends"]]
+        held_out = [
+            file_of(self.store, self.inputs["split"].ref, name, PART) for name in ("held_out", "held_out_grams")
+        ]
+        return [corpus.sha256, *(file.sha256 for file in held_out), *facts_of(self)["ends"]]
 
     def make(self, part: str, writer: PartWriter, report: Report) -> Made:
         """A row for each document that is not trained on, and the held-out n-grams that the others have."""
