@@ -61,11 +61,11 @@ class Relatives(PerPart):
         data, offsets = buffers(texts)
         hits = find(data, offsets, self._index)
         table = self._decisions(documents, hits, self._sizes(data, offsets))
-        related = np.isin(hits.text, np.nonzero(pc.is_in(documents["id"], value_set=table["doc_id"]).to_numpy())[0])
+        lost = pc.is_in(documents["id"], value_set=table["doc_id"])
+        related = np.isin(hits.text, np.nonzero(lost.to_numpy())[0])
         seen = self._index.names[np.unique(hits.gram[~related])]
         writer.table("decisions", table)
         writer.table("held_out_grams_seen", pa.table({"gram": seen}, schema=schemas.GRAMS_SEEN))
-        lost = pc.is_in(documents["id"], value_set=table["doc_id"])
         size = int(pc.sum(pc.binary_length(documents["text"].filter(lost))).as_py() or 0)
         total, removed = len(held_out), len(table)
         bytes_in = int(pc.sum(pc.binary_length(documents["text"])).as_py() or 0)
