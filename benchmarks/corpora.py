@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.extract import sets_of, visible
+from benchmarks.pages import sets_of, visible
 from tasks.extract.page import PageRefused, read_page
 
 SECTION_CHARS = (200, 12_000)

@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from benchmarks.extract import sets_of
 from benchmarks.harness import DATA, PROJECT, Row, measure, side_by_side, write_results
+from benchmarks.pages import sets_of
 from tasks.core.stage import Report, Stage, make_part_somewhere
 
 DATATROVE = PROJECT / ".peers" / "datatrove" / "bin" / "python"

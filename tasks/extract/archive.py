@@ -28,7 +28,7 @@ class WarcSettings(FilesSettings):
 class ExtractArchive(Extraction):
     """Documents of one source, from its archive files; a file is a part. Its pages are rows of ``pages``."""
 
-    version = 4
+    version = 5
     gives_pages: ClassVar[bool] = True
 
     def __init__(self, store: Store, settings: ExtractSettings, archives: WarcSettings, source: str) -> None:

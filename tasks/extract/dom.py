@@ -12,13 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.compiled import compiled
+from tasks.extract import patterns
 from tasks.extract.markup import (
     BLOCK,
     BREAK,
+    BUTTON,
     CLOSING,
+    FRAGMENT,
+    HEADING,
+    LEVEL,
     LINK,
     PRE,
     SKIPPED,
+    TERM,
     VOID,
     is_plain,
     is_tag,
@@ -28,6 +34,7 @@ from tasks.extract.markup import (
 )
 
 _SPACE, _NEWLINE, _LESS = 32, 10, 60
+SIGN = 5  # bytes of the longest sign by which a heading links to itself: a space and one character
 
 
 class Elements(NamedTuple):
@@ -40,6 +47,7 @@ class Elements(NamedTuple):
     first: npt.NDArray[np.int32]
     last: npt.NDArray[np.int32]
     block: npt.NDArray[np.int32]  # the innermost element of block level that an element is, or is in
+    text: npt.NDArray[np.int32]  # bytes of the page's text before it
 
 
 class Blocks(NamedTuple):
@@ -61,8 +69,9 @@ class Page(NamedTuple):
 
 def flatten(body: str) -> Page:
     """The arrays of a body as lexbor serialises it."""
-    source = np.frombuffer(body.encode("utf-8", "replace"), np.uint8)
-    columns = np.zeros((len(Elements._fields) + len(Blocks._fields), body.count("<") + 2), np.int32)
+    content = body.encode("utf-8", "replace")
+    source = np.frombuffer(content, np.uint8)
+    columns = np.zeros((len(Elements._fields) + len(Blocks._fields), content.count(b"<") + 2), np.int32)
     kind, marks, *places = columns[: len(Elements._fields)]
     elements = Elements(kind.view(np.uint32), marks.view(np.uint32), *places)
     blocks = Blocks(*columns[len(Elements._fields) :])
@@ -81,7 +90,7 @@ def _scan(  # noqa: PLR0912, PLR0915 (one loop over the source, whose state woul
 ) -> Any:
     """Fills text, elements and blocks; returns how much of each there is."""
     n_elements, n_blocks, out, begin = 0, 0, 0, 0
-    here, in_link, in_pre, skipped = -1, 0, 0, -1
+    here, in_link, in_pre, in_title, skipped = -1, 0, 0, 0, -1
     owner, links, space = 0, 0, False
     at = 0
     while at < len(source):
@@ -111,15 +120,25 @@ def _scan(  # noqa: PLR0912, PLR0915 (one loop over the source, whose state woul
             text[out] = byte
             run = out
             out += 1
-            while at < len(source) and is_plain(source[at]):
-                text[out] = source[at]
-                out, at = out + 1, at + 1
-            links += out - run if in_link else 0
+            last, spaces = len(source) - 1, 0
+            while at < last:
+                byte = source[at]
+                if not is_plain(byte):
+                    if byte != _SPACE or not is_plain(source[at + 1]):  # one space between words is as it will be
+                        break
+                    text[out], text[out + 1] = byte, source[at + 1]
+                    out, at, spaces = out + 2, at + 2, spaces + 1
+                else:
+                    text[out] = byte
+                    out, at = out + 1, at + 1
+            links += out - run - spaces if in_link else 0
             continue
         if not is_tag(source, at):
             at = skip_comment(source, at)
             continue
         kind, marks, at = read_tag(source, at)
+        closing = kind & CLOSING and here >= 0
+        kind = elements.kind[here] | np.uint32(CLOSING) if closing else _as_read(kind, marks, in_title)
         if kind & BREAK and skipped < 0 and out > begin:
             out = _trimmed(text, begin, out, False)
             text[out] = _NEWLINE
@@ -130,19 +149,30 @@ def _scan(  # noqa: PLR0912, PLR0915 (one loop over the source, whose state woul
                 n_blocks = _end_block(blocks, n_blocks, begin, out, links, owner)
                 begin = out
         if kind & CLOSING:
-            if not kind & VOID and here >= 0:
-                in_link -= 1 if elements.kind[here] & LINK else 0
-                in_pre -= 1 if elements.kind[here] & PRE else 0
+            if closing:
+                in_link -= 1 if kind & LINK else 0
+                in_pre -= 1 if kind & PRE else 0
+                in_title -= 1 if kind & (HEADING | TERM) else 0
                 skipped = -1 if skipped == here else skipped
+                if _is_no_text(text, out, elements, here):
+                    first = elements.text[here]
+                    if kind & BLOCK:
+                        out, begin, n_blocks = first, first, elements.first[here]
+                    elif first >= begin:
+                        out = first
                 here = _leave(elements, here, n_elements, n_blocks)
             continue
         pending = 1 if out > begin else 0  # text before an inline element is not in it
         _enter(elements, n_elements, kind, marks, here, n_blocks + pending)
+        elements.text[n_elements] = out
         if not kind & VOID:
             here = n_elements
             in_link += 1 if kind & LINK else 0
             in_pre += 1 if kind & PRE else 0
+            in_title += 1 if kind & (HEADING | TERM) else 0
             skipped = here if kind & SKIPPED and skipped < 0 else skipped
+            if kind & FRAGMENT and in_title:
+                _heads_a_section(elements, here)
         n_elements += 1
     out = _trimmed(text, begin, out, True)
     if out > begin:
@@ -150,6 +180,48 @@ def _scan(  # noqa: PLR0912, PLR0915 (one loop over the source, whose state woul
     while here >= 0:
         here = _leave(elements, here, n_elements, n_blocks)
     return out, n_elements, n_blocks
+
+
+@compiled
+def _as_read(kind: Any, marks: Any, in_title: int) -> Any:
+    """A tag's kind where it stands: what unfolds a text is its title, and a heading's link to itself is no link."""
+    if kind & BUTTON and in_title:
+        kind &= ~np.uint32(SKIPPED)
+    elif kind & BUTTON and marks & patterns.FOLDED:
+        kind = (kind & ~np.uint32(SKIPPED)) | np.uint32(BLOCK | HEADING | LEVEL)
+    elif kind & FRAGMENT and in_title:
+        kind &= ~np.uint32(LINK)
+    return kind
+
+
+@compiled
+def _is_no_text(text: Any, out: int, elements: Elements, element: int) -> bool:
+    """Whether an element that ends holds the numbers of lines, or the sign by which a heading links to itself."""
+    numbers = elements.marks[element] & patterns.NUMBERS
+    sign = elements.kind[element] & FRAGMENT and not elements.kind[element] & LINK
+    first = elements.text[element]
+    if out == first or not (numbers or (sign and out - first <= SIGN)):
+        return False
+    for at in range(first, out):
+        byte = text[at]
+        is_digit = ord("0") <= byte <= ord("9")
+        if numbers and not (is_digit or byte <= _SPACE):
+            return False
+        if sign and (is_digit or ord("a") <= byte | 32 <= ord("z")):
+            return False
+    return True
+
+
+@compiled
+def _heads_a_section(elements: Elements, link: int) -> None:
+    """A heading that links to itself names a section of a text: no id that was made of it says anything else."""
+    heading = elements.parent[link]
+    while heading >= 0 and not elements.kind[heading] & (HEADING | TERM):
+        heading = elements.parent[heading]
+    section = elements.parent[heading] if heading >= 0 else -1
+    if section > 0 and heading <= section + 2:
+        elements.marks[section] = 0
+        elements.marks[heading] = 0
 
 
 @compiled

@@ -9,6 +9,11 @@ from tasks.extract import markup
 
 EDGE_LINE = 60  # bytes: a line at an edge that is shorter, and no sentence, is no prose
 PROSE_LINE, SENTENCE = 80, 40  # bytes: prose whatever it ends in, and prose if it ends as a sentence does
+TITLE_WORDS = 10  # characters of the words of a heading that can be told to be the title
+# Of what kind lines are never taken for a button, nor for a date or byline, nor for a leftover at an edge.
+_NEVER_JUNK = markup.TERM | markup.CELL | markup.PRE
+_NO_TITLE = markup.ITEM | markup.CELL | markup.PRE
+_NO_CRUMB = _NO_TITLE | markup.HEADING
 MOST_CRUMBS = 6
 JUNK_LINE = 130  # characters: longer lines are never junk
 _ENDS = (
@@ -47,10 +52,29 @@ def _any_of(*words: str, begin: str = r"^\W*(?:", end: str = ")") -> re.Pattern[
 _BYLINE = _any_of(
     "by|von|par|por|di|de|door|av|af|автор|written by|posted|published|updated|last updated|photo|image|source|credit", end=r")\b[: ]"
 )  # fmt: skip
+_CREDIT = _any_of(
+    r"(?:photo|image|picture|illustration|foto|bild|abbildung|symbolbild|titelbild|archivfoto|grafik|imagen|fotografía|immagine|zdjęcie|фото|изображение)s?(?: ?(?:credits?|source|by|von|par|de|di))? ?[:©/]",
+    r"(?:credits?|crédits?(?: photos?)?|bildquelle|bildnachweis|fotonachweis|quelle|fot\.|写真|撮影|图片来源|圖片來源|摄影|攝影|사진) ?[:：=©/]",
+    r"©",
+)
+# A caption that stands in the text as a paragraph ends with whose picture it is.
+_CREDITED = re.compile(
+    r"[(\[](?:image|photo|picture|pic|credit|foto|bild|archiv|imagen|crédit)[^()\[\]]{0,60}[)\]]$"
+    r"|(?:©|\b(?:photo|image|foto|fotos|bild|bilder|picture|credit|crédit|bildquelle|copyright|fot)s? ?[:/©])[^.!?:]{1,60}$"
+)
+_CREDIT_SIGNS = frozenset(":/©")
+_PROMOTION = re.compile(
+    r"newsletter|subscri|sign (?:me )?up|abonnier|abonnez|abonne-toi|inscrivez|suscr[ií]b|iscriviti|zapisz się|подпи[сш]|assine|inschrijv|meld je aan|prenumer"
+    r"|follow us|folg(?:en sie|t|e) uns|suivez-nous|síguenos|seguici|siga-nos|obserwuj nas|download (?:the|our) app|(?:our|with the) .{0,30}\bapp\b"
+    r"|all rights reserved|alle rechte vorbehalten|tous droits réservés|todos los derechos|tutti i diritti|wszelkie prawa|prawem autorskim|все права|版权所有|無断転載"
+)
+CAPTION_LINE = 200  # characters: a longer line is no caption
+PROMOTION_LINE = 120  # characters: a longer line is no promotion
+MOST_PROMOTIONS = 3
 _RELATED = _any_of(
     r"(?:related|recommended|similar|popular|latest|recent|trending|top|other|more|most (?:read|popular|viewed|commented))"
     r"(?: (?:posts?|articles?|stories|news|content|links?|reading|topics?|products?|items?|videos?|comments?|reads?|coverage|now|today|for you|here|by .{1,30}))*",
-    r"more (?:from|on|in|about|like) .{1,30}|you (?:may|might) (?:also )?(?:like|enjoy|be interested).{0,20}|(?:also|next) (?:read|on|see|up)|read (?:also|next)|see also:|don't miss.{0,10}|what to read.{0,10}",
+    r"more (?:from|on|in|about|like) .{1,30}|more (?:\w+ ){1,2}(?:stories|articles|news|posts|coverage)|you (?:may|might) (?:also )?(?:like|enjoy|be interested).{0,20}|(?:also|next) (?:read|on|see|up)|read (?:also|next)|see also:|don't miss.{0,10}|what to read.{0,10}",
     r"share (?:this|on|via)(?: .{1,20})?|follow us.{0,30}|leave a (?:reply|comment).{0,20}|post a comment|comments?(?: \(?\d+\)?)?|\d+ (?:comments?|responses?|replies).{0,30}|(?:about|meet) the authors?|sign up(?: for .{1,40})?|subscribe.{0,40}|newsletter.{0,20}",
     r"você (?:pode|também pode) (?:gostar|se interessar).{0,10}|leia (?:também|mais)|veja (?:também|mais)|(?:posts |artigos |notícias |artículos |noticias )?relacionad[oa]s|te puede interesar|también te .{3,20}|lee también|más (?:noticias|leídas?|leídos?)|lo más (?:leído|visto)",
     r"à lire (?:aussi|également)|lire aussi|sur le même (?:sujet|thème)|voir aussi|articles? (?:liés|similaires|associés)|dans la même rubrique|les plus lus",
@@ -75,6 +99,18 @@ def heads_a_list_of_links(line: str) -> bool:
     return _RELATED.match(line.lower()) is not None
 
 
+def is_about_a_text(line: str) -> bool:
+    """Whether a line says when a text was written, by whom or what its picture shows, and is none of it."""
+    said = line.lower()
+    return _BYLINE.match(said) is not None or (len(line) < PROSE_LINE and _DATE.search(line) is not None)
+
+
+def is_title(heading: str, title: str) -> bool:
+    """Whether a heading says what the page's title says, which may name the site as well."""
+    words = _words(heading)
+    return len(words) >= TITLE_WORDS and words in _words(title)
+
+
 def trimmed(lines: list[str], kinds: list[int], headings: Iterable[str]) -> list[str]:
     """The lines without junk; before the first and after the last prose, without titles, dates, bylines and crumbs.
 
@@ -82,40 +118,78 @@ def trimmed(lines: list[str], kinds: list[int], headings: Iterable[str]) -> list
     """
     prose = [not kind & markup.HEADING and _is_prose(line) for line, kind in zip(lines, kinds, strict=True)]
     kept = [
-        len(line) > JUNK_LINE or _JUNK.match(line.lower()) is None or bool(kind & markup.HEADING and follows)
+        bool(kind & _NEVER_JUNK) or not _is_leftover(line, bool(kind & markup.HEADING and follows))
         for line, kind, follows in zip(lines, kinds, [*prose[1:], False], strict=False)
     ]
     places = [i for i, is_prose in enumerate(prose) if is_prose and kept[i]]
-    if places:
-        titles = {_words(heading) for heading in headings} - {""}
-        head, tail = range(places[0]), range(places[-1] + 1, len(lines))
-        for i in head:
-            kept[i] &= not _is_head_matter(lines[i], kinds[i], titles)
-        for edge in (head, tail):
-            crumbs = [i for i in edge if kept[i] and _is_crumb(lines[i], kinds[i])]
-            if len(crumbs) <= MOST_CRUMBS:  # more are no leftovers: verse, a dialogue, a list without its tags
-                for i in crumbs:
-                    kept[i] = False
+    for i in places[:0:-1][:MOST_PROMOTIONS]:
+        if len(lines[i]) > PROMOTION_LINE or not _PROMOTION.search(lines[i].lower()):
+            break
+        kept[i] = False
+    _trim_edges(lines, kinds, kept, [i for i in places if kept[i]], {_words(heading) for heading in headings} - {""})
+    if any(good and not kind & markup.HEADING for good, kind in zip(kept, kinds, strict=True)):
+        _drop_bare_headings(kinds, kept)
     return [line for line, good in zip(lines, kept, strict=True) if good]
+
+
+def _trim_edges(lines: list[str], kinds: list[int], kept: list[bool], places: list[int], titles: set[str]) -> None:
+    """Marks what is no text around the prose at ``places``, and what stands right after a standfirst."""
+    if not places:
+        return
+    head, tail = range(places[0]), range(places[-1] + 1, len(lines))
+    for i in head:
+        kept[i] &= not _is_head_matter(lines[i], kinds[i], titles)
+    for i in range(places[0] + 1, min([*places[1:2], places[0] + MOST_CRUMBS, len(lines)])):
+        kept[i] &= bool(kinds[i] & _NO_CRUMB) or len(lines[i]) >= EDGE_LINE or not is_about_a_text(lines[i])
+    for edge in (head, tail):
+        crumbs = [i for i in edge if kept[i] and _is_crumb(lines[i], kinds[i])]
+        if len(crumbs) <= MOST_CRUMBS:  # more are no leftovers: verse, a dialogue, a list without its tags
+            for i in crumbs:
+                kept[i] = False
+
+
+def _drop_bare_headings(kinds: list[int], kept: list[bool]) -> None:
+    """Headings go that nothing stands under: no line before the next heading of their level or a higher one."""
+    deepest = 0  # level of the lowest heading that what was read, from the end on, can stand under; 0 for none
+    for i in reversed(range(len(kinds))):
+        if not kept[i]:
+            continue
+        if not kinds[i] & markup.HEADING:
+            deepest = markup.LEVEL
+        elif deepest and kinds[i] & markup.LEVEL <= deepest:
+            deepest = (kinds[i] & markup.LEVEL) - markup.LEVEL_1
+        else:
+            kept[i] = False
+
+
+def _is_leftover(line: str, heads_prose: bool) -> bool:
+    """Whether a line is a button, an advertisement's label, or a caption that says whose its picture is."""
+    if len(line) > CAPTION_LINE:
+        return False
+    said = line.lower()
+    if (said[-1:] in ")]" or not _CREDIT_SIGNS.isdisjoint(said)) and _CREDITED.search(said) is not None:
+        return True
+    if len(said) < PROSE_LINE and _CREDIT.match(said) is not None:
+        return True
+    return not heads_prose and len(line) <= JUNK_LINE and _JUNK.match(said) is not None
 
 
 def _is_head_matter(line: str, kind: int, titles: set[str]) -> bool:
     if _words(line) in titles:
         return True
-    if kind & (markup.ITEM | markup.CELL | markup.PRE):
+    if kind & _NO_TITLE:
         return False
-    return _is_address(line) or (len(line) < PROSE_LINE and bool(_DATE.search(line) or _BYLINE.match(line.lower())))
+    return _is_address(line) or (len(line) < PROSE_LINE and is_about_a_text(line))
 
 
 def _is_crumb(line: str, kind: int) -> bool:
     """Whether a line at an edge is too little to belong to the text."""
-    spared = kind & (markup.ITEM | markup.CELL | markup.HEADING | markup.PRE)
-    return not spared and _is_short(line) and not _SENTENCE_END.search(line)
+    return not kind & _NO_CRUMB and _is_short(line) and not _SENTENCE_END.search(line)
 
 
 def _is_prose(line: str) -> bool:
-    size = len(line.encode())
-    return (size >= PROSE_LINE or (size >= SENTENCE and line.endswith(_ENDS))) and not _is_address(line)
+    is_long = len(line) >= PROSE_LINE or len(line.encode()) >= PROSE_LINE
+    return (is_long or (line.endswith(_ENDS) and len(line.encode()) >= SENTENCE)) and not _is_address(line)
 
 
 def _is_address(line: str) -> bool:

@@ -13,21 +13,30 @@ from tasks.extract import patterns
 # What a tag is.
 (
     BLOCK, VOID, SKIPPED, LINK, BREAK, PRE, CELL, HEADING, ITEM, BOILER, MAIN, FIGCAPTION, ASIDE, SECTION, WHOLE, GRID, TITLE, CLOSING,
-) = (1 << n for n in range(18))  # fmt: skip
+    LEVEL_1, LEVEL_2, LEVEL_4, BUTTON, TERM, FOOTER, FRAGMENT, FORM,
+) = (1 << n for n in range(26))  # fmt: skip
+LEVEL = LEVEL_1 | LEVEL_2 | LEVEL_4  # of a heading, as a number in these bits: 1 for h1 to 6 for h6
 
 _KINDS: dict[int, str] = {
     BLOCK: "address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure footer "
     "form h1 h2 h3 h4 h5 h6 header hgroup hr legend li main menu nav ol optgroup p pre section summary table tbody td tfoot th thead tr ul",
     VOID: "area base basefont bgsound br col embed frame hr img input keygen link meta param source track wbr",
-    SKIPPED: "button select textarea option datalist object canvas video audio map",
+    SKIPPED: "button select textarea option datalist object canvas video audio map rt rp",
+    BUTTON: "button",
     LINK: "a",
     BREAK: "br",
     PRE: "pre",
     CELL: "td th",
     TITLE: "h1",
     HEADING: "h1 h2 h3 h4 h5 h6 summary",
+    LEVEL_1: "h1 h3 h5",
+    LEVEL_2: "h2 h3 h6",
+    LEVEL_4: "h4 h5 h6 summary",
     ITEM: "li dd dt",
-    BOILER: "nav footer dialog menu",
+    TERM: "dt",
+    BOILER: "nav dialog menu",
+    FOOTER: "footer",
+    FORM: "form",
     MAIN: "main article",
     FIGCAPTION: "figcaption",
     ASIDE: "aside",
@@ -35,10 +44,6 @@ _KINDS: dict[int, str] = {
     GRID: "table tbody thead tfoot tr",  # either data, or what lays out a page of which one cell holds the text
     WHOLE: "p ul ol dl menu li dd dt pre blockquote details",  # a text does not go on inside of one alone
 }
-# What has no text, or text that nobody sees: taken out before a page is written down.
-WITHOUT_TEXT = [
-    "script", "style", "noscript", "iframe", "template", "svg", "noembed", "noframes", "xmp", "plaintext",
-]  # fmt: skip
 # Attributes whose values are read, and what their values begin with for the automaton. The first two are names.
 _ATTRIBUTES = {
     "class": "", "id": "", "role": "role=", "itemprop": "itemprop=", "itemtype": "itemtype=", "style": "style=", "hidden": "hidden=",
@@ -47,8 +52,8 @@ _ATTRIBUTES = {
 _ID = 1
 MOST_WORDS = 4  # longer names are titles made into ids: they say what a text is about
 JOINT = patterns.JOINT
-_LESS, _MORE, _QUOTE, _AMPERSAND, _SLASH, _BANG, _DASH, _EQUALS, _SPACE, _SEMICOLON = (
-    ord(sign) for sign in "<>\"&/!-= ;"
+_LESS, _MORE, _QUOTE, _AMPERSAND, _SLASH, _BANG, _DASH, _EQUALS, _SPACE, _SEMICOLON, _HASH = (
+    ord(sign) for sign in "<>\"&/!-= ;#"
 )  # fmt: skip
 _BASE = 257
 
@@ -157,23 +162,27 @@ def read_tag(source: Any, at: int) -> Any:
     """What the tag at a < is, what its names mark it as, and where it ends."""
     size = len(source)
     at += 1
-    closing = at < size and source[at] == _SLASH
-    at += 1 if closing else 0
+    if at < size and source[at] == _SLASH:  # it closes what is open, as every tag here
+        while at < size and source[at] != _MORE:
+            at += 1
+        return np.uint32(CLOSING), np.uint32(0), at + 1
     key = np.uint64(0)
     while at < size and source[at] != _SPACE and source[at] != _MORE:
         key = key * np.uint64(_BASE) + np.uint64(source[at])
         at += 1
     place = _TAG_PLACES[key % np.uint64(_TAG_SLOTS)]
     kind = _TAG_KINDS[place] if _TAG_KEYS[place] == key else np.uint32(0)
-    marks, has_address = np.uint32(0), False
+    marks, address = np.uint32(0), np.uint8(0)
     while at < size and source[at] != _MORE:
-        at, said, is_address = _read_attribute(source, at + 1, kind)
+        at, said, begins = _read_attribute(source, at + 1, kind)
         marks |= said
-        has_address |= is_address
-    if closing:
-        kind |= np.uint32(CLOSING)
-    elif kind & LINK and not has_address:
+        address = max(address, begins)
+    if marks & patterns.FOUND:
+        marks &= ~np.uint32(patterns.HIDDEN)
+    if kind & LINK and not address:
         kind ^= np.uint32(LINK)
+    elif kind & LINK and address == _HASH:
+        kind |= np.uint32(FRAGMENT)
     elif not kind & BLOCK and marks & patterns.HIDDEN:
         kind |= np.uint32(SKIPPED)
     return kind, marks, at + 1
@@ -181,24 +190,27 @@ def read_tag(source: Any, at: int) -> Any:
 
 @compiled
 def _read_attribute(source: Any, at: int, kind: Any) -> Any:
-    """Where an attribute ends, what its value marks the element as, and whether it is a link's address."""
+    """Where an attribute ends, what its value marks the element as, and how it begins if it is a link's address, else 0."""
     size = len(source)
     name = np.uint64(0)
     while at < size and source[at] != _MORE and source[at] != _SPACE and not (source[at] == _EQUALS and name):
         name = name * np.uint64(_BASE) + np.uint64(source[at])
         at += 1
     if at + 1 >= size or source[at] != _EQUALS:
-        return at, np.uint32(0), False
+        return at, np.uint32(0), np.uint8(_SPACE if name == np.uint64(_HREF) else 0)
     at += 2  # the sign and the quotation mark
     for n in range(len(_ATTRIBUTE_KEYS)):
         if _ATTRIBUTE_KEYS[n] == name and not (
             n == _ID and kind & (SECTION | HEADING | ITEM)
         ):  # those are made of titles
             at, marks = _read_names(source, at, _ATTRIBUTE_STATES[n], n <= _ID)
-            return at + 1, marks, False
+            return at + 1, marks, np.uint8(0)
+    begins = np.uint8(0)
+    if name == np.uint64(_HREF):
+        begins = source[at] if at < size and source[at] != _QUOTE else np.uint8(_SPACE)
     while at < size and source[at] != _QUOTE:
         at += 1
-    return at + 1, np.uint32(0), name == np.uint64(_HREF)
+    return at + 1, np.uint32(0), begins
 
 
 @compiled

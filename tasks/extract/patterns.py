@@ -15,14 +15,20 @@ ARTICLE_BODY = 8  # schema.org says so
 HIDDEN = 16
 CAPTION = 32
 ASIDE = 64  # beside the text, or a box in the midst of it
-NEGATED = 128  # it says what an element has or has not, or is made with: no-sidebar, has-menu, elementor-widget
+NEGATED = (
+    128  # it says what an element has or has not, or is made with: no-sidebar, has-menu, elementor-widget, js-gallery
+)
+FOOTER = 256
+FOUND = 512  # hidden until somebody looks for it
+NUMBERS = 1024  # the numbers of lines of code
+FOLDED = 2048  # a title that unfolds a text
 
 # A name is read in lower case with | for each joint: "articleBody main-text" is |article|body|main|text|.
 # Attributes other than class and id begin with their own name and =.
 NAMES: dict[int, tuple[str, ...]] = {
     BOILERPLATE: (
         "|nav|", "|navigation|", "|navbar", "|menu|", "|submenu|", "|topmenu|", "|mainmenu|", "|breadcrumb", "|crumbs|",
-        "|pagination|", "|paging|", "|pager|", "|pagenav", "|footer|", "|foot|links", "|rightrail|", "|rail|",
+        "|pagination|", "|paging|", "|pager|", "|pagenav", "|rightrail|", "|rail|",
         "|widget|", "|widgets|", "|share|", "|sharing|", "|sharebar", "|sharetools", "|addthis", "|addtoany", "|sharedaddy|", "|social|", "|socials|", "|sociable",
         "|follow|us|", "|follow|button", "|newsletter", "|subscribe|", "|subscription|", "|signup|", "|sign|up|", "|optin|", "|mailchimp",
         "|related|", "|relatedposts|", "|related|posts|", "|relatedcontent|", "|recommend", "|recirc", "|outbrain|", "|taboola|", "|zergnet",
@@ -31,9 +37,10 @@ NAMES: dict[int, tuple[str, ...]] = {
         "|cookie|", "|cookies|", "|gdpr|", "|consent|", "|modal|", "|popup|", "|overlay|", "|lightbox|", "|toolbar|", "|tools|", "|skip|link", "|skip|to|",
         "|login|", "|register|", "|search|form|", "|searchform|", "|search|box|", "|searchbox|", "|tags|", "|tag|list|", "|taglist|", "|tag|links|", "|tags|links|", "|tagcloud|", "|post|tags|", "|entry|tags|",
         "|postprofile|", "|post|profile|", "|signature|", "|userinfo|", "|user|info|", "|message|user|", "|post|author|", "|poster|", "|votecell|", "|vote|count|", "|byline|", "|dateline|", "|author|box|", "|author|bio|", "|authorbox|", "|about|author|", "|author|info|", "|post|meta|", "|entry|meta|", "|article|meta|", "|postmeta|", "|entry|utility|", "|post|footer|", "|entry|footer|", "|meta|info|", "|timestamp|", "|jp|relatedposts|", "|post|navigation|", "|nav|links|", "|prev|next|", "|next|prev|", "|toc|", "|table|of|contents|", "|navbox|", "|catlinks|", "|hatnote|", "|copyright|", "|disclaimer|", "|legal|", "|rating|", "|ratings|", "|vote|", "|votes|", "|slideshow|controls|", "|gallery|nav", "|feedback|", "|report|abuse|", "|error|message|", "|flash|message|", "|ticker|", "|masthead|", "|site|header|", "|siteheader|", "|page|header|bar|", "|topbar|", "|top|bar|", "|language|switcher|", "|lang|switch",
-        "role=|navigation|", "role=|banner|", "role=|contentinfo|", "role=|complementary|", "role=|search|", "role=|dialog|", "role=|alert|", "role=|menu|", "role=|menubar|", "role=|toolbar|", "role=|tablist|",
-        "itemtype=|http|schema|org|wpfooter", "itemtype=|http|schema|org|sitenavigation", "itemtype=|https|schema|org|wpfooter",
+        "role=|navigation|", "role=|banner|", "role=|complementary|", "role=|search|", "role=|dialog|", "role=|alert|", "role=|menu|", "role=|menubar|", "role=|toolbar|", "role=|tablist|",
+        "itemtype=|http|schema|org|sitenavigation",
     ),
+    FOOTER: ("|footer|", "|foot|links", "role=|contentinfo|", "itemtype=|http|schema|org|wpfooter", "itemtype=|https|schema|org|wpfooter"),
     ASIDE: ("|sidebar|", "|side|bar|", "|aside|"),
     COMMENTS: (
         "|comment|", "|comments|", "|commentlist|", "|comment|list|", "|disqus", "|commentarea", "|comments|area|", "|comentarios|", "|kommentare|", "|commentaires|", "|respond|", "|reply|form", "|livefyre", "|reactions|", "|discussion|", "|user|comments|", "|commentary|section|", "|trackback", "|pingback",
@@ -44,7 +51,10 @@ NAMES: dict[int, tuple[str, ...]] = {
     ),
     ARTICLE_BODY: ("itemprop=|article|body|", "itemprop=|articlebody|"),
     HIDDEN: ("style=|display|none|", "style=|visibility|hidden|", "style=|display|none", "hidden=|", "aria-hidden=|true|", "|sr|only|", "|visually|hidden|", "|visuallyhidden|", "|screen|reader|text|", "|screen|reader|only|", "|mw|editsection|"),
-    NEGATED: ("|has|", "|no|", "|with|", "|without|", "|not|", "|elementor|"),
+    NEGATED: ("|has|", "|no|", "|with|", "|without|", "|not|", "|elementor|", "|js|"),
+    FOUND: ("hidden=|until|found|",),
+    NUMBERS: ("|lineno|", "|linenos|", "|linenodiv|", "|line|number|", "|line|numbers|", "|linenumber|", "|linenumbers|", "|line|no|", "|blob|num|", "|hljs|ln|numbers|", "|lnt|", "|rouge|gutter|", "|code|gutter|"),
+    FOLDED: ("|accordion", "|collapsible|", "|faq|", "|toggle|title|", "|expander|"),
     CAPTION: ("|caption|", "|wp|caption|", "|image|caption|", "|photo|credit|", "|credit|", "|image|credit|", "|figcaption|", "|media|caption|", "|img|caption|", "|photo|caption|", "|bildunterschrift|", "|legend|", "|imagecaption|", "|captiontext|"),
 }  # fmt: skip
 

@@ -29,7 +29,7 @@ LARGEST_BODY = 1 << 30  # bytes; the crawl that kept it had its own limit
 class Extract(Extraction):
     """Documents of one source, from what its crawl holds: every page that is kept, wherever its body was archived."""
 
-    version = 5
+    version = 6
     _dealt: tuple[str, list[dict[str, Any]]] = ("", [])  # the pages of the part that was asked for last
 
     def __init__(self, *arguments: Any, **named: Any) -> None:

@@ -89,7 +89,7 @@ class Slice:
 class ExtractTable(Extraction):
     """Documents of one source, from texts that somebody else extracted."""
 
-    version = 5
+    version = 6
 
     def __init__(self, store: Store, settings: ExtractSettings, kind: Kind, texts: FilesSettings, source: str) -> None:
         super().__init__(store, settings, {}, source)
