@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.harness import DATA
 from tasks.extract.metadata import metadata_of
-from tasks.web.http import decode
+from tasks.web.charsets import decode
 from tasks.web.parsing import parse
 
 SHINGLE = 4

@@ -11,7 +11,7 @@ from fastwarc.warc import ArchiveIterator
 
 from flows.query import connect, rows
 from tasks.extract.page import read_page
-from tasks.web.http import decode
+from tasks.web.charsets import decode
 from tests.conftest import Run
 from warehouse import log
 from warehouse.catalog import connect as connect_catalog

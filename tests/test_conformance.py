@@ -18,7 +18,7 @@ from warcio.archiveiterator import ArchiveIterator
 from tasks.crawl.links import entries_of
 from tasks.crawl.robots import parse_robots
 from tasks.extract.warc import Malformed, records
-from tasks.web.http import decode
+from tasks.web.charsets import decode
 from tasks.web.urls import canonical_url, domain_of
 from tests.conftest import SHARED
 
@@ -110,6 +110,8 @@ def test_charsets_are_found_at_least_as_well_as_by_charset_normalizer() -> None:
             body = archive.extractfile(member).read()  # type: ignore[union-attr]
             try:
                 meant = {_plain(body.decode(name)) for name in _written_as(encoding)}
+                if encoding == "big5":  # the Encoding Standard's index has these for what Python reads as the first
+                    meant |= {text.translate(str.maketrans("•､‾∼¢£¥", "‧﹑¯～￠￡￥")) for text in meant}
             except UnicodeDecodeError:
                 continue
             total += 1

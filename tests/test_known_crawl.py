@@ -15,7 +15,7 @@ from tasks.crawl.links import facts_of
 from tasks.crawl.purge import purge
 from tasks.crawl.settings import CrawlSettings
 from tasks.crawl.visit import visit_of
-from tasks.web.http import decode
+from tasks.web.charsets import decode
 from tests.test_politeness import HTML, Told, page, told  # noqa: F401
 from tests.test_revisit import Shelf, crawl_anew, documents_of, shelf  # noqa: F401
 from warehouse.artifact import read_tables

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.extract.page import read_page
-from tasks.web.http import decode
+from tasks.web.charsets import decode
 from tests.conftest import SHARED
 
 REPORTS = SHARED / "reports"
@@ -102,6 +102,11 @@ KEPT = {
         '<div id="t2" style="display: none"><p>Oil the hinges of the gate once in a year, not in winter.</p></div>',
         "Oil the hinges",
     ),
+    "what is hidden until somebody looks for it": ('<div hidden="until-found"><p>The hinges are under the stone.</p></div>', "The hinges are"),
+    "a section whose id is its title": (
+        f'<div class="section" id="comments"><h2>Comments<a class="headerlink" href="#comments">¶</a></h2><p>A comment is no token. {SENTENCE}</p></div>',
+        "Comments\nA comment is",
+    ),
     "terms that are words of buttons": ("<dl><dt>print<dd>Writes the heights.<dt>share<dd>Sends the heights.</dl>", "print\nWrites the heights.\nshare\nSends"),
     "cells that are words of buttons": ("<table><tr><td>save<td>5<tr><td>next<td>7</table>", "save\t5\nnext\t7"),
 }  # fmt: skip
@@ -182,13 +187,14 @@ def test_ingredients_that_the_page_names_as_such_are_text_wherever_they_stand() 
 
 def test_teasers_of_other_pages_go_and_a_list_of_pages_stays() -> None:
     teasers = "".join(
-        f"<div><h3><a href=t{n}>Ten tunnels in part {n}</a></h3><p>A teaser of a story that is elsewhere, number {n}.</p></div>"
+        f"<div><h3><a href=t{n}>Ten tunnels in part {n}</a></h3><p>A teaser of a story that is told elsewhere, and not here, number {n}.</p></div>"
         for n in range(3)
     )
     text = text_of(page(f"<main>{PARAGRAPH * 6}{teasers}</main>"))
     assert "teaser" not in text
     assert text.count("masons") == 18
     assert text_of(page(f"<main>{teasers * 3}</main>")).count("A teaser of") == 9
+    assert text_of(page(f"<main>{PARAGRAPH * 2}{teasers * 4}</main>")).count("A teaser of") == 12
 
 
 def test_a_form_goes_and_a_page_that_is_one_form_stays() -> None:
@@ -196,6 +202,7 @@ def test_a_form_goes_and_a_page_that_is_one_form_stays() -> None:
     text = text_of(page(f"<article>{PARAGRAPH * 4}</article>{form}"))
     assert "Your name" not in text
     assert text_of(page(f"<form>{PARAGRAPH * 4}</form>")).count("masons") == 12
+    assert text_of(page(f"<form>{PARAGRAPH * 4}</form><div>{PARAGRAPH * 3}</div>")).count("masons") == 21
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 import xxhash
 from lxml import etree
 
-from tasks.web.http import BodyRefused, decode, decoded_body
+from tasks.web.charsets import decoded
+from tasks.web.http import BodyRefused, decoded_body
 from tasks.web.parsing import parse
-from tasks.web.urls import canonical_url, without_session
+from tasks.web.sniffing import HTML_TYPES, media_type
+from tasks.web.urls import canonical_url, in_charset, without_session
 
-HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 MAX_LINKS = 10_000  # of one page; more are no navigation
 MAX_SITEMAP_LINKS = 50_000  # sitemaps.org: URLs of one sitemap
 BINARY_TYPES = frozenset(
@@ -28,6 +29,8 @@ _NOT_FOUND = re.compile(
 )
 NOT_FOUND_WORDS = 150  # a page with such a title and more words than this has something to say
 MAX_REFRESH_CHARS = 4000
+# An ampersand that begins no entity: many sitemaps hold addresses as they are.
+_BARE_AMPERSAND = re.compile(rb"&(?!(?:[a-zA-Z][a-zA-Z0-9]*|#[0-9]+|#[xX][0-9a-fA-F]+);)")
 # What a page repeats of its address or of the date tells two answers apart that say the same: digits and these.
 _DATED = re.compile(
     r"[\d\W_]+|\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\b"
@@ -56,9 +59,10 @@ class PageFacts:
 
 def facts_of(body: bytes, content_type: str, url: str, feeds: bool) -> PageFacts:
     """Reads a decoded body: HTML for its links, a sitemap or feed (where wanted) for its entries."""
-    kind = content_type.split(";", maxsplit=1)[0].strip().lower()
+    kind = media_type(content_type, body)
     if kind in HTML_TYPES:
-        return _read_html(decode(body, content_type), url, feeds)
+        text, encoding = decoded(body, content_type)
+        return _read_html(text, url, feeds, encoding)
     if feeds and kind not in BINARY_TYPES and not kind.startswith(("image/", "video/", "audio/", "font/")):
         return PageFacts(links=list(entries_of(body, url)))
     return PageFacts()
@@ -76,7 +80,7 @@ def exact_fingerprint(text: str) -> int:
     return xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass")) >> 1
 
 
-def _read_html(html: str, url: str, feeds: bool) -> PageFacts:
+def _read_html(html: str, url: str, feeds: bool, encoding: str) -> PageFacts:
     tree = parse(html)
     facts = PageFacts()
     base, hrefs = url, []
@@ -96,7 +100,7 @@ def _read_html(html: str, url: str, feeds: bool) -> PageFacts:
             base = _joined(href, url) or url
         elif "canonical" in rel or "next" in rel or (feeds and attributes.get("type") in FEED_TYPES):
             hrefs.append(href)
-    facts.links = list(_resolved(((href, None) for href in hrefs[:MAX_LINKS]), base))
+    facts.links = list(_resolved(((in_charset(href, encoding), None) for href in hrefs[:MAX_LINKS]), base))
     facts.text = (tree.body.text(separator=" ") if tree.body else "") or ""
     title = tree.css_first("title")
     if title is not None and _NOT_FOUND.search(title.text()):
@@ -129,7 +133,7 @@ def entries_of(body: bytes, url: str) -> Iterator[Found]:
         return
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, recover=True, huge_tree=False)
     try:
-        root = etree.fromstring(body, parser)
+        root = etree.fromstring(_BARE_AMPERSAND.sub(b"&amp;", body), parser)
     except etree.XMLSyntaxError:
         return
     if root is not None and _local(root) in ("urlset", "sitemapindex", "rss", "RDF", "feed"):
@@ -141,16 +145,19 @@ def _entries(root: etree._Element) -> Iterator[tuple[str, datetime | None]]:
         if count >= MAX_SITEMAP_LINKS:
             return
         children = {_local(child): child for child in reversed(entry)}
-        links = [
-            child
-            for child in entry
-            if _local(child) in ("loc", "link") and child.get("rel", "alternate") == "alternate"
-        ]
-        date = next((children[name].text for name in _DATES if name in children), None)
-        link = links[0] if links else entry  # some put the address into the entry itself
-        address = (link.get("href") or link.text or "").strip()
-        if address:
-            yield address, _date(date)
+        date = _date(next((children[name].text for name in _DATES if name in children), None))
+        for link in _links_of(entry, children):
+            address = (link.get("href") or link.text or "").strip()
+            if address:
+                yield address, date
+
+
+def _links_of(entry: etree._Element, children: dict[str, etree._Element]) -> list[etree._Element]:
+    """A sitemap's address with its versions in other languages, a feed's link; some put the address into the entry itself."""
+    links = [child for child in entry if _local(child) == "link" and child.get("rel", "alternate") == "alternate"]
+    if "loc" in children:
+        return [children["loc"], *links]
+    return links[:1] or [entry]
 
 
 _ENTRIES = frozenset({"url", "sitemap", "item", "entry"})

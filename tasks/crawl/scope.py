@@ -15,7 +15,11 @@ MAX_SEGMENTS = 30  # folders of a path
 MAX_REPEATS = 3  # times that one folder may stand in a path
 MAX_PARAMETERS = 12
 CALENDAR_YEARS_AHEAD = 2  # of today, as far as a calendar is followed
-_DATE = re.compile(r"(?<!\d)([12]\d{3})[/_-](?:0?[1-9]|1[0-2])(?!\d)|[?&](?:year|y|yr)=(\d{4})(?!\d)", re.IGNORECASE)
+# A year and a month of it; with a word and a dash before, as in iso-2768-1, it is a number of something.
+_DATE = re.compile(
+    r"(?<!\d)(?<![a-z][_-])((?:19|20|21)\d\d)[/_-](?:0?[1-9]|1[0-2])(?!\d)|[?&](?:year|y|yr)=(\d{4})(?!\d)",
+    re.IGNORECASE,
+)
 _VARIABLE = re.compile(r"\d+|(?<![0-9a-f])[0-9a-f]{16,}(?![0-9a-f])")
 
 

@@ -24,6 +24,10 @@ from warehouse.schemas import URLS
 from warehouse.store import Store, sha256_of
 
 PREVIOUS = "previous"
+MOVED_SEEDS = (
+    "SELECT seed.url, seed.detail FROM urls seed JOIN urls target ON target.url = seed.detail "
+    "WHERE seed.depth = 0 AND seed.rule = 'redirect' AND target.rule = 'another host'"
+)
 
 
 class Crawl(Stage):
@@ -74,6 +78,10 @@ class Crawl(Stage):
         frontier = Frontier(job.frontier)
         try:
             self._check_any_page(frontier, scratch)
+            for seed in frontier.rows(MOVED_SEEDS):
+                report.note(
+                    self, f"{seed['url']} moves to {seed['detail']}, another host: name it in seeds to crawl it"
+                )
             frontier.end(NOT_REACHED)
             writer.files.extend(self._archive_files())
             writer.batches("urls", URLS, urls_table(frontier, self.crawl))
@@ -91,11 +99,14 @@ class Crawl(Stage):
             return
         found = frontier.first("SELECT rule, detail FROM urls WHERE rule IS NOT NULL AND depth = 0 ORDER BY id LIMIT 1")
         reason = (found["detail"] or found["rule"]) if found else "no answer"
+        advice = "check its seeds and that the site is up"
+        if found and found["rule"] == "redirect":
+            reason, advice = f"it moves to {reason}", "name in seeds where the site is now"
         self._forget_files()
         shutil.rmtree(scratch, ignore_errors=True)
         raise GristmillError(
             f"no page of the source {self.subject} could be fetched from {', '.join(self.settings.seeds) or 'its links'} "
-            f"({reason}): check its seeds and that the site is up, then run the same command again"
+            f"({reason}): {advice}, then run the same command again"
         )
 
     def _archive_files(self) -> list[FileRecord]:

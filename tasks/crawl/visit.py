@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 from collections.abc import Mapping
@@ -137,7 +138,11 @@ def _judged_page(
     content = None
     if facts.text:
         content = fingerprint(facts.text, answer.url) if is_generated(answer.url) else exact_fingerprint(facts.text)
-    if claim.depth and (facts.not_found or (soft_404 and fingerprint(facts.text, answer.url) == soft_404)):
+    if (
+        settings.soft_404
+        and claim.depth
+        and (facts.not_found or (soft_404 and fingerprint(facts.text, answer.url) == soft_404))
+    ):
         return Visit("removed", Refusal("soft 404"), page, content=content)
     page |= {"digest": hashlib.sha256(body).hexdigest(), "decoded_bytes": len(body)}
     same = page["digest"] == claim.known.get("digest")
@@ -145,6 +150,8 @@ def _judged_page(
 
 
 def _redirect(claim: Claim, answer: Exchange, location: str, page: dict[str, Any], settings: CrawlSettings) -> Visit:
+    with contextlib.suppress(UnicodeError):
+        location = location.encode("latin-1").decode()  # headers are bytes, and some servers send UTF-8 in them
     try:
         target = canonical_url(location, answer.url)
     except ValueError:

@@ -13,7 +13,8 @@ from tasks.extract.extraction import Extraction
 from tasks.extract.files import ExternalFile, FilesSettings, external_files, hashed
 from tasks.extract.page import Extracted, ExtractSettings, PageRefused, Read, read_html
 from tasks.extract.warc import Malformed, Record, body_of, records
-from tasks.web.http import BodyRefused, decode
+from tasks.web.charsets import decode
+from tasks.web.http import BodyRefused
 from tasks.web.urls import canonical_url
 from warehouse.store import Store
 

@@ -15,8 +15,10 @@ from tasks.core.confined import MEMORY, TIME, Ended, Limits
 from tasks.core.stage import Made, StageSettings, operational
 from tasks.extract.main_text import main_text
 from tasks.extract.metadata import Metadata, metadata_of
-from tasks.web.http import decode
+from tasks.web.charsets import decode
+from tasks.web.http import BodyRefused, decoded_body
 from tasks.web.parsing import parse
+from tasks.web.sniffing import HTML_TYPES, media_type
 from tasks.web.urls import domain_of
 from warehouse import schemas
 from warehouse.artifact import Counts, PartWriter
@@ -31,7 +33,8 @@ WARMING = (
     + "<p>Some words of prose, of which there are enough to be a text, and <a href='/'>a link</a>.</p>" * 3
     + "<table><tr><td>a</td><td>b</td></tr></table></article><aside class='related'><h2>Related</h2></aside></body></html>"
 )
-HTML_TYPES = ("text/html", "application/xhtml+xml")
+PLAIN_TYPES = ("text/plain", "text/markdown")
+GZIP = b"\x1f\x8b\x08"
 DOC_ID_LENGTH = 32  # hexadecimal digits
 STAGE = "extract"
 FORGOTTEN = "forgotten"
@@ -148,18 +151,32 @@ class Read(NamedTuple):
 
 
 def read_html(read: Read, content_type: str, body: bytes, settings: ExtractSettings) -> Read:
-    """A page with the main text of its body, or why it gives none."""
-    kind = content_type.split(";", maxsplit=1)[0].strip().lower()
-    if kind not in HTML_TYPES:
-        return read._replace(found=PageRefused("not HTML", kind[:100]))
+    """A page with the main text of its body, or the plain text that it is, or why it gives none."""
     if len(body) > settings.max_html_bytes:
         return read._replace(found=PageRefused("too large", None, len(body), settings.max_html_bytes))
+    kind = media_type(content_type, body)
     try:
+        if kind in HTML_TYPES + PLAIN_TYPES and body.startswith(GZIP):  # packed, and nobody says so
+            body = decoded_body(body, "gzip", settings.max_html_bytes)
+        if kind in PLAIN_TYPES:
+            return read._replace(found=_plain(decode(body, content_type), kind))
+        if kind not in HTML_TYPES:
+            return read._replace(found=PageRefused("not HTML", kind[:100]))
         return read._replace(found=read_page(decode(body, content_type), read.url, settings.extractor))
+    except BodyRefused as error:
+        return read._replace(found=PageRefused("body", str(error), failed=True))
     except MemoryError:
         return read._replace(found=PageRefused(MEMORY, None, None, settings.page_memory_bytes, failed=True))
     except Exception as error:  # of a page that no reader foresaw: one page's fault is one page's
         return read._replace(found=PageRefused(type(error).__name__, str(error)[:200], failed=True))
+
+
+def _plain(text: str, kind: str) -> Extracted | PageRefused:
+    """A page of plain text is its text; a list of addresses is a sitemap."""
+    text = text.replace("\r\n", "\n")
+    if all(line.startswith(("http://", "https://")) for line in text.split("\n") if line.strip()):
+        return PageRefused("not HTML", f"{kind}: a list of addresses") if text.strip() else Extracted("")
+    return Extracted(text)
 
 
 def refusal_of(ended: Ended, settings: ExtractSettings) -> PageRefused:

@@ -45,7 +45,7 @@ from tasks.extract.rows import (
     utf8,
 )
 from tasks.web.addresses import scrubbed
-from tasks.web.http import decode
+from tasks.web.charsets import decode
 from tasks.web.urls import canonical_url
 from warehouse.artifact import part_name
 from warehouse.errors import SettingError

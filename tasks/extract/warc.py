@@ -82,7 +82,7 @@ def _record(record: WarcRecord, limit: int) -> Record:
     )
     if found.kind == "other":
         return found
-    if found.kind in ("response", "revisit") and "http" in found.content_type:
+    if found.kind in ("response", "revisit") and "http" in found.content_type.lower():
         record.parse_http()
         http = record.http_headers
         if http is not None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import quote_from_bytes
 
 import ada_url
+
+from tasks.web.charsets import python_name
 
 # Parameters that say where a click came from and never what is shown.
 TRACKING_PARAMETERS = frozenset(
@@ -38,6 +41,7 @@ SESSION_PARAMETERS = frozenset(
 SESSION_IF_LONG = frozenset({"sid", "s", "session", "token"})
 _SESSION_PATH = re.compile(r";jsessionid=[^/?;]*|/\([SFX]\([^)/]*\)\)", re.IGNORECASE)
 _LONG_VALUE = re.compile(r"[0-9A-Za-z,_-]{20,}\Z")
+_QUERY_SAFE = "!$&'()*+,-./:;=?@[]^_`{|}~%"  # what stands for itself in a query
 _SCHEMES = ("http://", "https://")
 
 
@@ -58,6 +62,16 @@ def canonical_url(url: str, base: str = "") -> str:
         address = address[:start] + address[user + 1 :]
     pieces = [piece for piece in query.split("&") if piece and _name(piece) not in TRACKING_PARAMETERS]
     return f"{address}?{'&'.join(sorted(pieces, key=_name))}" if pieces else address
+
+
+def in_charset(url: str, encoding: str) -> str:
+    """A reference in a page with its query in the page's own encoding, as browsers ask for it (URL Standard, 4.4)."""
+    address, mark, query = url.partition("?")
+    if query.isascii() or encoding.startswith("utf"):
+        return url
+    query, hash_mark, fragment = query.partition("#")
+    said = query.encode(python_name(encoding), "xmlcharrefreplace")
+    return f"{address}{mark}{quote_from_bytes(said, safe=_QUERY_SAFE)}{hash_mark}{fragment}"
 
 
 def without_session(url: str) -> str:

@@ -26,7 +26,8 @@ from tasks.crawl.purge import note_of as purge_note
 from tasks.crawl.robots import parse_robots, tags_of
 from tasks.extract.page import read_page
 from tasks.extract.warc import Malformed, Record, body_of, records
-from tasks.web.http import BodyRefused, decode, decoded_body
+from tasks.web.charsets import decode
+from tasks.web.http import BodyRefused, decoded_body
 from tests.hostile.test_small_bombs import GOOD, warc
 from warehouse import log
 from warehouse.artifact import Counts, FileRecord, Manifest, PartRecord
