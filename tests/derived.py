@@ -51,9 +51,9 @@ def listed_views() -> str:
 
 def signals() -> str:
     """A row for each signal, in the order of the columns."""
-    lines = ["| signal | unit | definition | source | version |", "|---|---|---|---|---|"]
+    lines = ["| signal | unit | definition | source | version | needs |", "|---|---|---|---|---|---|"]
     return "\n".join(
-        [*lines, *(f"| `{s.name}` | {s.unit} | {s.meaning} | {s.source} | {s.version} |" for s in SIGNALS)]
+        [*lines, *(f"| `{s.name}` | {s.unit} | {s.meaning} | {s.source} | {s.version} | {s.needs} |" for s in SIGNALS)]
     )
 
 

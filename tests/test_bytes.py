@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import random
 import subprocess
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -118,6 +119,16 @@ def test_packed_bodies_are_unpacked_within_their_limit_and_never_in_part(coding:
             decoded_body(packed[:end], coding, 1 << 20)
     with pytest.raises(BodyRefused):
         decoded_body(b"\x00 no such thing " * 9, coding, 1 << 20)
+
+
+@pytest.mark.parametrize("coding", PACKED)
+def test_a_small_body_that_unpacks_to_an_endless_one_takes_no_memory(coding: str) -> None:
+    bomb = PACKED[coding](bytes(16 << 20))
+    tracemalloc.start()
+    with pytest.raises(BodyRefused, match="more than 100000 bytes"):
+        decoded_body(bomb, coding, 100_000)
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    tracemalloc.stop()
 
 
 def test_a_packed_page_that_nobody_calls_packed_is_read_or_refused_and_is_never_noise() -> None:

@@ -134,7 +134,7 @@ def test_every_signal_says_what_it_is_and_where_it_comes_from() -> None:
     assert len({signal.name for signal in SIGNALS}) == len(SIGNALS)
     documented = (PROJECT / "docs" / "signals.md").read_text()
     for signal in SIGNALS:
-        row = f"| `{signal.name}` | {signal.unit} | {signal.meaning} | {signal.source} | {signal.version} |"
+        row = f"| `{signal.name}` | {signal.unit} | {signal.meaning} | {signal.source} | {signal.version} | {signal.needs} |"
         assert row in documented, f"docs/signals.md says something else of {signal.name}"
 
 

@@ -15,6 +15,7 @@ from tasks.decontaminate.cut import CutSettings
 from tasks.decontaminate.sets import EvaluationSet, identity, pieces
 from tasks.text.buffers import buffers
 from tasks.text.grams import GramIndex, find, grams_of, index_of
+from tasks.text.normal import in_normal_form
 from warehouse import schemas
 from warehouse.artifact import Counts, PartWriter, file_of, read_tables
 from warehouse.store import Store
@@ -44,7 +45,7 @@ class Overlap(PerPart):
     """Where a source's documents hold n-grams of the evaluation sets. Inputs: ``documents``."""
 
     name = "overlap"
-    version = 1
+    version = 2
     of = "documents"
     settings: DecontaminateSettings
 
@@ -58,9 +59,14 @@ class Overlap(PerPart):
     def make(self, part: str, writer: PartWriter, report: Report) -> Made:
         """Every place of a contaminating n-gram, and which of the reported ones the part has."""
         documents = read_tables(self.store, self.inputs["documents"].ref, "documents", ["doc_id", "text"], [part])
-        data, offsets = buffers(documents["text"])
+        texts, others = in_normal_form(documents["text"])
+        data, offsets = buffers(texts)
         long, short = self._indices
         hits = find(data, offsets, long)
+        for row in np.unique(hits.text).tolist() if others else ():
+            if row in others:
+                here = hits.text == row
+                hits.start[here], hits.stop[here] = others[row].before(hits.start[here], hits.stop[here])
         columns = {
             "doc_id": documents["doc_id"].take(pa.array(hits.text)),
             "gram": long.names[hits.gram],

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from tasks.extract.files import ExternalFile, FilesSettings, external_files
+from tasks.text.normal import normal
 from warehouse.errors import SettingError
 from warehouse.store import Store
 
@@ -39,7 +40,7 @@ def pieces(store: Store, name: str, settings: EvaluationSet) -> Iterator[Piece]:
         for kind, fields in (("question", settings.question), ("answer", settings.answer)):
             for text in (text for field in fields for text in _texts(row.get(field))):
                 found = True
-                yield Piece(example, kind, text)
+                yield Piece(example, kind, normal(text))
     if not found:
         raise SettingError(
             f"no example of the evaluation set {name} has a text in {', '.join((*settings.question, *settings.answer)) or 'any field: name some'}"

@@ -1,6 +1,6 @@
 r"""MinHash over word n-grams in datasketch's scheme affine32 (Broder 1997), straight from the buffers of Arrow columns.
 
-A shingle is n successive words, lower-cased runs of \w, joined by spaces; a shorter text is one shingle. It is hashed
+A shingle is n successive words (``tasks.dedup.words``) joined by spaces; a shorter text is one shingle. It is hashed
 by XXH32; the k-th number of a signature is the minimum over the shingles of a[k] h' + b[k] modulo 2^32, where h' is the
 hash finished by MurmurHash3's fmix32, and a, b are datasketch's for the seed.
 """
@@ -18,7 +18,7 @@ import pyarrow as pa
 from tasks.core.compiled import compiled, kept
 from tasks.dedup.digest import MULTIPLIERS, digest_of, digests
 from tasks.dedup.vectors import LANES, PADDING, affine_minima, xxh32_of_shingles
-from tasks.dedup.words import Room, lower_words, room_for, split_words, text_buffers
+from tasks.dedup.words import Room, lower_words, room_for, settled, split_words, text_buffers
 
 _GROUP = 128  # minima that are found at once
 _EMPTY = np.uint32(46947589)  # XXH32 of no bytes
@@ -59,7 +59,9 @@ class Sketches(NamedTuple):
     hashes: Hashes
 
 
-def sketches(texts: pa.Array | pa.ChunkedArray, scheme: Scheme, keep_hashes: bool = False) -> Sketches:
+def sketches(
+    texts: pa.Array | pa.ChunkedArray, scheme: Scheme, keep_hashes: bool = False, are_settled: bool = False
+) -> Sketches:
     """Signatures, band keys and digests of a column of texts; the hashes of their shingles where they are kept.
 
     The keys and the digest of a text without words name its bytes.
@@ -77,7 +79,7 @@ def sketches(texts: pa.Array | pa.ChunkedArray, scheme: Scheme, keep_hashes: boo
     room = room_for(offsets)
     shape = (scheme.shingle_words, scheme.rows, 1 if keep_hashes else 0)
     numbers = room.words[: len(room.words) & ~7].view(np.uint64)
-    _sketch(data, offsets, lower_words(), a, b, shape, room, numbers, found)
+    _sketch(data, offsets, lower_words(are_settled), a, b, shape, room, numbers, found)
     found = found._replace(signatures=found.signatures[:, : scheme.hashes])
     wordless = np.flatnonzero((found.digests == _DIGEST_OF_NOTHING).all(axis=1))
     if len(wordless):  # other scripts' signs, emoji, rules of dashes: alike only where their bytes are
@@ -86,7 +88,7 @@ def sketches(texts: pa.Array | pa.ChunkedArray, scheme: Scheme, keep_hashes: boo
     contextual = np.flatnonzero(found.shingles == 0)
     if not len(contextual):
         return found
-    again = sketches(_lowered(texts, contextual), scheme, keep_hashes)
+    again = sketches(_settled(texts, contextual), scheme, keep_hashes, are_settled=True)
     for old, new in (
         (found.signatures, again.signatures),
         (found.digests, again.digests),
@@ -97,15 +99,15 @@ def sketches(texts: pa.Array | pa.ChunkedArray, scheme: Scheme, keep_hashes: boo
     return found._replace(hashes=_spliced(found.hashes, contextual, again.hashes))
 
 
-def shingle_hashes(texts: pa.Array | pa.ChunkedArray, shingle_words: int) -> Hashes:
+def shingle_hashes(texts: pa.Array | pa.ChunkedArray, shingle_words: int, are_settled: bool = False) -> Hashes:
     """The hashes of the shingles of each text."""
     data, offsets = text_buffers(texts)
     found = _room_for_hashes(offsets, len(offsets) - 1)
-    _hash_all(data, offsets, lower_words(), shingle_words, room_for(offsets), found)
+    _hash_all(data, offsets, lower_words(are_settled), shingle_words, room_for(offsets), found)
     contextual = np.flatnonzero(found.starts == found.ends)
     if not len(contextual):
         return found
-    return _spliced(found, contextual, shingle_hashes(_lowered(texts, contextual), shingle_words))
+    return _spliced(found, contextual, shingle_hashes(_settled(texts, contextual), shingle_words, are_settled=True))
 
 
 def _room_for_hashes(offsets: npt.NDArray[np.int64], texts: int) -> Hashes:
@@ -114,9 +116,8 @@ def _room_for_hashes(offsets: npt.NDArray[np.int64], texts: int) -> Hashes:
     return Hashes(np.empty(most, np.uint32), np.zeros(texts, np.int64), np.zeros(texts, np.int64))
 
 
-def _lowered(texts: pa.Array | pa.ChunkedArray, rows: npt.NDArray[np.int64]) -> pa.Array:
-    """Texts in lower case by Python, which knows what a letter's neighbours do to it."""
-    return pa.array([text.lower() for text in texts.take(pa.array(rows)).to_pylist()], pa.large_string())
+def _settled(texts: pa.Array | pa.ChunkedArray, rows: npt.NDArray[np.int64]) -> pa.Array:
+    return pa.array([settled(text) for text in texts.take(pa.array(rows)).to_pylist()], pa.large_string())
 
 
 def _spliced(hashes: Hashes, rows: npt.NDArray[np.int64], others: Hashes) -> Hashes:

@@ -53,7 +53,7 @@ class Sign(PerPart):
     """The signatures of one source's documents."""
 
     name = "sign"
-    version = 4
+    version = 5
     of = "documents"
     settings: SignSettings
 

@@ -15,6 +15,7 @@ from tasks.core.confined import MEMORY, TIME, Ended, Limits
 from tasks.core.stage import Made, StageSettings, operational
 from tasks.extract.main_text import main_text
 from tasks.extract.metadata import Metadata, metadata_of
+from tasks.text.normal import normal
 from tasks.web.charsets import decode
 from tasks.web.http import BodyRefused, decoded_body
 from tasks.web.parsing import parse
@@ -57,6 +58,9 @@ class ExtractSettings(StageSettings):
     extractor: Literal["gristmill", "trafilatura", "resiliparse"] = Field(
         "gristmill",
         description="gristmill (its own: the best text, fast), trafilatura (slow) or resiliparse (fast, more boilerplate)",
+    )
+    normal_form: bool = Field(
+        True, description="write texts in Unicode's normal form C: what can be written in two ways is written in one"
     )
     min_chars: int = Field(1, ge=1, description="shortest text, in characters, that is a document")
     max_html_bytes: int = Field(8 << 20, ge=1, description="largest page, in bytes, that is parsed")
@@ -205,6 +209,7 @@ class Documents:
         if isinstance(found, Extracted):
             about = found.about
             text = well_formed(found.text).strip()
+            text = normal(text) if self._settings.normal_form else text
             found = self._refusal(text)
             if found is None:
                 self._rows.append(self._document(read.url, text, about, read.digest))

@@ -49,7 +49,7 @@ class Tally(Stage):
     """What recurs in one source. Inputs: ``documents`` and ``duplicates``."""
 
     name = "tally"
-    version = 2
+    version = 3
     settings: RepetitionSettings
 
     def plan(self) -> Sequence[str]:
@@ -92,7 +92,7 @@ class Repetition(PerPart):
     """How much of each document of a source recurs in it. Inputs: ``documents`` and ``tally``."""
 
     name = "repetition"
-    version = 2
+    version = 3
     of = "documents"
     settings: RepetitionSettings
 

@@ -20,11 +20,13 @@ from models.draws import uniform
 from tasks import pii
 from tasks.repetition.recur import KINDS as RECURRING
 from tasks.select.measured import SIGNALS
+from tasks.signals import classifier
 from tasks.signals.lines import LINE_RULES
 from warehouse.errors import SettingError, nearest
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "policies"
 LANGUAGE = "language"
+_OF_CLASSIFIER = frozenset(signal.name for signal in classifier.SIGNALS)
 Threshold = float | npt.NDArray[np.float64] | None
 
 
@@ -43,7 +45,10 @@ class Check:
 
 
 class Rule(BaseModel):
-    """Keep a document only where a signal lies within bounds; a value at a bound is kept."""
+    """Keep a document only where a signal lies within bounds; a value at a bound is kept.
+
+    A document whose signal is null, since it means nothing for the document's script, is not judged by the rule.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     signal: str = Field(description="name of a signal")
@@ -94,11 +99,11 @@ class Rule(BaseModel):
         labels = iter(self.labels())
         if self.only is not None:
             return [Check(next(labels), np.array([value != self.only for value in column.to_pylist()], np.bool_))]
-        if column.null_count:
+        if column.null_count == len(column) and len(column) and self.signal in _OF_CLASSIFIER:
             raise SettingError(
                 f"a policy asks for {self.signal}, which was not measured: name good and bad examples in quality.positive and quality.negative"
             )
-        values = column.to_numpy()
+        values = column.to_numpy()  # nulls, which a rule does not judge, are not numbers: no comparison holds
         found = []
         if self.min is not None:
             found.append(Check(next(labels), values < self.min, values, self.min))
@@ -106,7 +111,7 @@ class Rule(BaseModel):
             found.append(Check(next(labels), values > self.max, values, self.max))
         if self.pareto is not None:
             draws = (1.0 - uniform(seed, "pareto", doc_ids.to_pylist())) ** (-1.0 / self.pareto) - 1.0
-            found.append(Check(next(labels), ~(draws > 1.0 - values), values, 1.0 - draws))
+            found.append(Check(next(labels), draws <= 1.0 - values, values, 1.0 - draws))
         if self.top_share is not None:
             assert cutoff is not None
             found.append(Check(next(labels), values < cutoff, values, cutoff))
@@ -150,7 +155,7 @@ class Policy(BaseModel):
         found = {}
         for rule in self.rules:
             if rule.top_share is not None:
-                values = np.sort(column(rule.signal).to_numpy())[::-1]
+                values = np.sort(column(rule.signal).drop_null().to_numpy())[::-1]
                 kept = max(1, round(rule.top_share * len(values)))
                 found[rule.signal] = float(values[kept - 1]) if len(values) else 0.0
         return found

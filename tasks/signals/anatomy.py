@@ -1,6 +1,7 @@
 """A document taken apart once for all signals: words, lines and paragraphs as arrays, in one pass over its bytes.
 
-Words are runs without white space. Lines are separated by newlines alone, stripped, and count only where something
+Words are runs without white space; a letter of a script that parts no words is one, with the marks and the punctuation
+behind it (``tasks.text.characters``). Lines are separated by newlines alone, stripped, and count only where something
 is left of them. Paragraphs are what stands between blank lines. Lengths are in code points unless they say bytes.
 """
 
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.compiled import compiled
-from tasks.text.characters import ALPHABETIC, NUMERIC, SPACE, UPPER, code_point
+from tasks.text.characters import ALPHABETIC, CASED, LATIN, NUMERIC, PLAIN_STOPS, SPACE, UPPER, WHOLE, code_point
 
 HAS_ALPHABETIC, ALL_CAPITALS, ALL_NUMERIC = 1, 2, 4
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
@@ -50,6 +51,10 @@ class Totals(NamedTuple):
     letters: int
     capitals: int
     numerals: int
+    whole: int  # letters of scripts that part no words
+    other: int  # letters that are not Latin
+    own_stops: int  # letters of scripts that end sentences in their own way
+    caseless: int
 
 
 class Grams(NamedTuple):
@@ -94,6 +99,7 @@ def take_apart(  # noqa: PLR0912, PLR0915 (one loop over the text, whose state w
     in_word, first, line_length, gap = False, 0, 0, 0
     name, small, line_name = np.uint64(0), np.uint64(0), np.uint64(0)
     word_length, word_letters, word_capitals, word_numerals = 0, 0, 0, 0
+    is_whole, whole, other, own_stops, caseless = False, 0, 0, 0, 0
     at = begin
     while at <= end:
         if at < end:
@@ -101,8 +107,10 @@ def take_apart(  # noqa: PLR0912, PLR0915 (one loop over the text, whose state w
             what = properties[code]
             length += 1
         else:  # the end of the text ends its last word and line
-            code, width, what = np.int32(NEWLINE), 1, np.uint8(SPACE)
-        if what & SPACE:
+            code, width, what = np.int32(NEWLINE), 1, np.uint16(SPACE)
+        said = in_word and word_letters + word_numerals > 0  # what opens a bracket goes on into its word
+        parts = said and (what & WHOLE or (is_whole and what & (ALPHABETIC | NUMERIC)))
+        if what & SPACE or parts:
             if in_word:
                 in_word = False
                 words.stop[n_words], words.length[n_words] = at, word_length
@@ -115,7 +123,7 @@ def take_apart(  # noqa: PLR0912, PLR0915 (one loop over the text, whose state w
                 letters, capitals, numerals = letters + word_letters, capitals + word_capitals, numerals + word_numerals
                 n_words += 1
                 gap = 0
-            gap += 1
+            gap += 0 if parts else 1
             if code == NEWLINE:
                 newlines += 1 if at < end else 0
                 if n_words > first:
@@ -124,27 +132,38 @@ def take_apart(  # noqa: PLR0912, PLR0915 (one loop over the text, whose state w
                     lines.length[n_lines], lines.name[n_lines] = line_length, line_name
                     n_lines += 1
                     first = n_words
-        else:
+        if not what & SPACE:
             if not in_word:
                 in_word = True
+                is_whole = False
                 words.start[n_words] = at
                 name, small = np.uint64(0), np.uint64(0)
                 word_length, word_letters, word_capitals, word_numerals = 0, 0, 0, 0
                 if n_words == first:
                     line_length, line_name = 0, np.uint64(0)
-                else:
+                elif gap:
                     line_length += gap
                     line_name = mixed(line_name, gap)
             name, small, line_name = mixed(name, code), mixed(small, lower[code]), mixed(line_name, code)
             word_length += 1
             line_length += 1
             if what & ALPHABETIC:
+                is_whole = what & WHOLE != 0
                 word_letters += 1
                 word_capitals += 1 if what & UPPER else 0
+                if not what & LATIN:
+                    other += 1
+                    whole += 1 if what & WHOLE else 0
+                    own_stops += 0 if what & PLAIN_STOPS else 1
+                    caseless += 0 if what & CASED else 1
             elif what & NUMERIC:
                 word_numerals += 1
         at += width
-    return n_words, n_lines, Totals(end - begin, length, newlines, letters, capitals, numerals)
+    return (
+        n_words,
+        n_lines,
+        Totals(end - begin, length, newlines, letters, capitals, numerals, whole, other, own_stops, caseless),
+    )
 
 
 @compiled

@@ -25,14 +25,21 @@ LONG_WORD, NO_TERMINAL, SHORT, JAVASCRIPT, POLICY = 1, 2, 4, 8, 16
 _PAPER = "Raffel et al. 2020, section 2.2"
 
 SIGNALS = (
-    Signal("c4_terminal_line_share", "share", "lines that end in . ? ! \" or ' and in no ellipsis", _PAPER, 2),
-    Signal("c4_short_line_share", "share", "lines of fewer than 3 words", _PAPER),
+    Signal(
+        "c4_terminal_line_share",
+        "share",
+        "lines that end in . ? ! \" or ' and in no ellipsis",
+        _PAPER,
+        3,
+        "stops of ASCII",
+    ),
+    Signal("c4_short_line_share", "share", "lines of fewer than 3 words", _PAPER, 2),
     Signal("c4_long_word_line_count", "lines", "lines with a word over 1,000 characters", _PAPER),
     Signal("c4_javascript_line_count", "lines", "lines with the word javascript", _PAPER),
     Signal("c4_policy_line_count", "lines", "lines with a phrase of a usage or cookie policy", _PAPER),
     Signal("c4_lorem_ipsum", "0 or 1", "a line that is left holds lorem ipsum", _PAPER, 2),
     Signal("c4_curly_bracket", "0 or 1", "a line that is left holds a {", _PAPER, 2),
-    Signal("c4_sentence_count", "sentences", "sentences of the lines that C4 keeps", _PAPER, 2),
+    Signal("c4_sentence_count", "sentences", "sentences of the lines that C4 keeps", _PAPER, 3, "stops of ASCII"),
     Signal("c4_loose_lorem_ipsum", "0 or 1", "the same, whatever lines end in", _PAPER + "; FineWeb's code"),
     Signal("c4_loose_curly_bracket", "0 or 1", "the same, whatever lines end in", _PAPER + "; FineWeb's code"),
     Signal("c4_loose_sentence_count", "sentences", "the same, whatever lines end in", _PAPER + "; FineWeb's code"),

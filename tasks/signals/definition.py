@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+# What a text's letters must be, more than half of them, for a signal to mean something. Else it is null.
+Needs = Literal["", "parted words", "Latin letters", "stops of ASCII", "letters with case"]
 
 
 @dataclass(frozen=True)
@@ -14,3 +18,4 @@ class Signal:
     meaning: str
     source: str
     version: int = 1
+    needs: Needs = ""

@@ -24,7 +24,7 @@ SIGNALS = (
         _PAPER,
         2,
     ),
-    Signal("fineweb_newline_word_ratio", "share", "newlines for each word", _PAPER + " (code)"),
+    Signal("fineweb_newline_word_ratio", "share", "newlines for each word", _PAPER + " (code)", 2),
 )  # fmt: skip
 
 

@@ -21,14 +21,21 @@ TOP_SIZES, REPEATED_SIZES = (2, 3, 4), (5, 6, 7, 8, 9, 10)
 _PAPER = "Rae et al. 2021, appendix A"
 
 QUALITY = (
-    Signal("gopher_word_count", "words", "words of the text", _PAPER),
-    Signal("gopher_mean_word_length", "characters", "mean length of a word", _PAPER),
-    Signal("gopher_hash_word_ratio", "share", "# signs for each word", _PAPER),
-    Signal("gopher_ellipsis_word_ratio", "share", "ellipses (... or …) for each word", _PAPER),
+    Signal("gopher_word_count", "words", "words of the text", _PAPER, 2),
+    Signal("gopher_mean_word_length", "characters", "mean length of a word", _PAPER, 2, "parted words"),
+    Signal("gopher_hash_word_ratio", "share", "# signs for each word", _PAPER, 2),
+    Signal("gopher_ellipsis_word_ratio", "share", "ellipses (... or …) for each word", _PAPER, 2),
     Signal("gopher_bullet_line_share", "share", "lines that start with a bullet", _PAPER),
     Signal("gopher_ellipsis_line_share", "share", "lines that end in an ellipsis", _PAPER),
-    Signal("gopher_alphabetic_word_share", "share", "words with an alphabetic character", _PAPER),
-    Signal("gopher_stop_word_count", "words", "distinct ones of the be to of and that have with", _PAPER),
+    Signal("gopher_alphabetic_word_share", "share", "words with an alphabetic character", _PAPER, 2),
+    Signal(
+        "gopher_stop_word_count",
+        "words",
+        "distinct ones of the be to of and that have with",
+        _PAPER,
+        2,
+        "Latin letters",
+    ),
 )
 REPETITION = (
     Signal("gopher_duplicate_line_share", "share", "lines that occurred before", _PAPER),
@@ -38,11 +45,25 @@ REPETITION = (
         "gopher_duplicate_paragraph_char_share", "share", "characters in paragraphs that occurred before", _PAPER, 2
     ),
     *(
-        Signal(f"gopher_top_{n}_gram_char_share", "share", f"characters in the most frequent word {n}-gram", _PAPER)
+        Signal(
+            f"gopher_top_{n}_gram_char_share",
+            "share",
+            f"characters in the most frequent word {n}-gram",
+            _PAPER,
+            2,
+            "parted words",
+        )
         for n in TOP_SIZES
     ),
     *(
-        Signal(f"gopher_duplicate_{n}_gram_char_share", "share", f"characters in repeated word {n}-grams", _PAPER)
+        Signal(
+            f"gopher_duplicate_{n}_gram_char_share",
+            "share",
+            f"characters in repeated word {n}-grams",
+            _PAPER,
+            2,
+            "parted words",
+        )
         for n in REPEATED_SIZES
     ),
 )

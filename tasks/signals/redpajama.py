@@ -15,13 +15,24 @@ from tasks.signals.definition import Signal
 _PAPER = "Weber et al. 2024, appendix D"
 
 SIGNALS = (
-    Signal("redpajama_unique_word_share", "share", "different words, in lower case, of all words", _PAPER),
-    Signal("redpajama_unigram_entropy", "nats", "entropy of the text's words, in lower case", _PAPER),
-    Signal("redpajama_all_caps_word_share", "share", "words whose letters are all capitals", _PAPER),
-    Signal("redpajama_stop_word_share", "share", "words that are one of Gopher's eight", _PAPER),
-    Signal("redpajama_capital_letter_share", "share", "capitals of all characters", _PAPER),
+    Signal(
+        "redpajama_unique_word_share",
+        "share",
+        "different words, in lower case, of all words",
+        _PAPER,
+        2,
+        "parted words",
+    ),
+    Signal(
+        "redpajama_unigram_entropy", "nats", "entropy of the text's words, in lower case", _PAPER, 2, "parted words"
+    ),
+    Signal(
+        "redpajama_all_caps_word_share", "share", "words whose letters are all capitals", _PAPER, 2, "letters with case"
+    ),
+    Signal("redpajama_stop_word_share", "share", "words that are one of Gopher's eight", _PAPER, 2, "Latin letters"),
+    Signal("redpajama_capital_letter_share", "share", "capitals of all characters", _PAPER, 2, "letters with case"),
     Signal("redpajama_numeral_share", "share", "decimal digits of all characters", _PAPER),
-    Signal("redpajama_mean_line_words", "words", "mean words of a line", _PAPER),
+    Signal("redpajama_mean_line_words", "words", "mean words of a line", _PAPER, 2),
     Signal("redpajama_sentence_count", "sentences", "sentences of all lines", _PAPER),
 )
 

@@ -21,8 +21,8 @@ SIGNALS = (
     Signal("refinedweb_capital_line_count", "lines", "lines of which more than half the letters are capitals", _PAPER),
     Signal("refinedweb_numeric_line_count", "lines", "lines of digits alone", _PAPER),
     Signal("refinedweb_counter_line_count", "lines", "lines that count something, such as 3 likes", _PAPER),
-    Signal("refinedweb_single_word_line_count", "lines", "lines of one word", _PAPER),
-    Signal("refinedweb_line_word_share", "share", "words in any of these lines", _PAPER),
+    Signal("refinedweb_single_word_line_count", "lines", "lines of one word", _PAPER, 2),
+    Signal("refinedweb_line_word_share", "share", "words in any of these lines", _PAPER, 2),
 )
 
 

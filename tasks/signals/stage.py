@@ -33,6 +33,7 @@ SCHEMA = pa.schema(
                     "meaning": signal.meaning,
                     "source": signal.source,
                     "version": str(signal.version),
+                    **({"null where": f"half of the letters or more are no {signal.needs}"} if signal.needs else {}),
                 },
             )
             for signal in SIGNALS
@@ -65,7 +66,7 @@ class Annotate(PerPart):
     """The signals of one source's documents. Inputs: ``documents``, and ``quality`` where the recipe has a classifier."""
 
     name = "annotate"
-    version = 5
+    version = 6
     of = "documents"
     settings: AnnotateSettings
 
@@ -79,7 +80,7 @@ class Annotate(PerPart):
         found = measure(documents["text"], self._classifier())
         columns = [
             documents["doc_id"].combine_chunks(),
-            *(pa.array(found[s.name], SCHEMA.field(s.name).type) if s.name in found else pa.nulls(len(documents), pa.float64()) for s in SIGNALS),
+            *(pa.array(found[s.name], SCHEMA.field(s.name).type, from_pandas=True) if s.name in found else pa.nulls(len(documents), pa.float64()) for s in SIGNALS),
         ]  # fmt: skip
         writer.table("signals", pa.table(columns, schema=SCHEMA))
         return Made(counts=Counts(documents_in=len(documents), kept=len(documents)))

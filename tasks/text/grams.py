@@ -1,4 +1,7 @@
-"""Word n-grams as GPT-3 compared them: lower-case white-space words without punctuation (Brown et al. 2020, appendix C)."""
+"""Word n-grams as GPT-3 compared them: lower-case white-space words without punctuation (Brown et al. 2020, appendix C).
+
+A letter of a script that parts no words is one (``tasks.text.characters``).
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.compiled import compiled
-from tasks.text.characters import CODE_POINTS, SPACE, characters, code_point
+from tasks.text.characters import ALPHABETIC, NUMERIC, SPACE, WHOLE, characters, code_point, told_apart
 
-_PUNCTUATION = np.uint8(1 << 7)
+_PUNCTUATION = np.uint16(1 << 15)
 _ONE = np.uint64(1)
 _WORD_FACTOR, _GRAM_FACTOR = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 _BITMAP_BITS = 23  # of a filter that stays in a core's cache
@@ -37,11 +40,11 @@ class Hits(NamedTuple):
 
 
 @cache
-def _tables() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+def _tables() -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int32]]:
     """What characters are, punctuation told, and their lower case."""
     known = characters()
     properties = known.properties.copy()
-    for code in range(CODE_POINTS):
+    for code in told_apart():
         if unicodedata.category(chr(code)).startswith("P") or chr(code) in "$+<=>^`|~":
             properties[code] |= _PUNCTUATION
     return properties, known.lower
@@ -50,8 +53,18 @@ def _tables() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
 def normalised(text: str) -> list[str]:
     """The words that n-grams are made of."""
     properties, _ = _tables()
-    kept = "".join(character for character in text if not properties[ord(character)] & _PUNCTUATION)
-    return kept.lower().split()
+    words: list[str] = []
+    whole = inside = False
+    for character in text.lower():
+        what = properties[ord(character)]
+        if what & SPACE:
+            inside = False
+        elif not what & _PUNCTUATION:
+            if not inside or what & WHOLE or (whole and what & (ALPHABETIC | NUMERIC)):
+                words.append("")
+            words[-1] += character
+            inside, whole = True, bool(what & WHOLE)
+    return words
 
 
 def grams_of(
@@ -95,7 +108,7 @@ def _room(
 @compiled
 def _words(data: Any, begin: int, end: int, properties: Any, lower: Any, names: Any, starts: Any, stops: Any) -> int:
     """Names of the words of a text and the bytes that they span; words of punctuation alone are none."""
-    count, at, name, inside = 0, begin, np.uint64(0), False
+    count, at, name, inside, whole = 0, begin, np.uint64(0), False, False
     while at < end:
         code, width = code_point(data, at)
         what = properties[code]
@@ -104,9 +117,12 @@ def _words(data: Any, begin: int, end: int, properties: Any, lower: Any, names: 
                 count += 1
             inside = False
         elif not what & _PUNCTUATION:
+            if inside and (what & WHOLE or (whole and what & (ALPHABETIC | NUMERIC))):
+                count, inside = count + 1, False
             if not inside:
                 inside, name = True, np.uint64(0)
                 starts[count] = at
+            whole = what & WHOLE != 0
             name = (name ^ np.uint64(lower[code] + 1)) * _WORD_FACTOR
             name ^= name >> np.uint64(32)
             names[count], stops[count] = name, at + width

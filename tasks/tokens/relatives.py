@@ -39,7 +39,7 @@ class Relatives(PerPart):
     """What of a corpus is kept from training since it holds text that is held out. Inputs: ``corpus``, ``split``."""
 
     name = "relatives"
-    version = 1
+    version = 2
     of = "corpus"
     settings: RelativesSettings
 

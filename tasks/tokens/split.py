@@ -94,7 +94,7 @@ class Split(Stage):
     """
 
     name = "split"
-    version = 1
+    version = 2
     settings: SplitSettings
 
     def plan(self) -> Sequence[str]:
