@@ -86,10 +86,16 @@ def machine() -> dict[str, Any]:
 
 
 def write_results(
-    name: str, title: str, text: str, rows: list[Row], extra: dict[str, Any], json_file: Path | None
+    name: str,
+    title: str,
+    text: str,
+    rows: list[Row],
+    extra: dict[str, Any],
+    json_file: Path | None,
+    common: dict[str, Any] | None = None,
 ) -> None:
     """Prints the table, writes it into its section of ``docs/benchmarks.md``, and all of it as JSON where wanted."""
-    columns = COLUMNS | extra
+    columns = (COLUMNS if common is None else common) | extra
     values = [[_cell(row, column) for column in columns.values()] for row in rows]
     lines = [" | ".join(columns), " | ".join("---" for _ in columns), *(" | ".join(cells) for cells in values)]
     table = "\n".join(f"| {line} |" for line in lines)

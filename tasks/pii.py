@@ -5,10 +5,8 @@ What is found in a text, and what replaces it, depends on that text alone.
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -17,82 +15,21 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.compiled import compiled
-
-_EMAIL = re.compile(rb"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b")
-_IP4 = re.compile(rb"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d)")
-_IP6 = re.compile(rb"(?<![\w:.])[23][0-9A-Fa-f]{3}:(?:[0-9A-Fa-f]{0,4}:){1,6}[0-9A-Fa-f]{0,4}(?![\w:])")
-_PHONE = re.compile(
-    rb"(?<![\w+])\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{1,4}(?:[ .-]?\d{2,4}){1,4}(?!\w)"
-    rb"|(?<![\w.+-])\(\d{3}\) ?\d{3}[ .-]\d{4}(?!\w|[.-]\d)|(?<![\w.+-])\d{3}([.-])\d{3}\1\d{4}(?!\w|[.-]\d)"
+from tasks.pii_kinds import (
+    AT,
+    COLON,
+    DIGIT,
+    DOT,
+    KEY_MARKS,
+    KINDS,
+    MARK,
+    NAMES,
+    PLACEHOLDERS,
+    WIDE,
+    WIDE_AT,
 )
-_IBAN = re.compile(rb"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)")
-_CARD = re.compile(
-    rb"(?<![\w.-])(?:\d{13,19}|\d{4}([ -])\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|\d{4}([ -])\d{6}\2\d{5})(?!\w|[.-]\d)"
-)
-_KEY = re.compile(
-    rb"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[^-]{1,16384}(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?"
-    rb"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36,255}\b|\bgithub_pat_\w{22,255}\b|\bglpat-[\w-]{20,255}"
-    rb"|\bxox[abprs]-[A-Za-z0-9-]{10,250}|\bAIza[\w-]{35}(?![\w-])|\b[sr]k_(?:live|test)_[0-9A-Za-z]{16,255}\b"
-    rb"|\bsk-[\w-]{20,250}|\beyJ[\w-]{10,4096}\.[\w-]{10,4096}\.[\w-]{5,4096}"
-)
-_KEY_MARKS = (
-    b"-----BEGIN ", b"AKIA", b"ASIA", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_", b"glpat-", b"xoxa-", b"xoxb-",
-    b"xoxp-", b"xoxr-", b"xoxs-", b"AIza", b"sk_live_", b"sk_test_", b"rk_live_", b"rk_test_", b"sk-", b"eyJ",
-)  # fmt: skip
-_CARD_PREFIXES = tuple(b"23456")
-PHONE_DIGITS = range(8, 16)
 
-
-def _is_public(address: bytes) -> bool:
-    try:
-        return ipaddress.ip_address(address.decode()).is_global
-    except ValueError:
-        return False
-
-
-def _is_iban(text: bytes) -> bool:
-    """ISO 13616: country and check digits moved to the end, letters as numbers, the whole is 1 modulo 97."""
-    digits = text.decode().replace(" ", "")
-    moved = digits[4:] + digits[:4]
-    return 15 <= len(digits) <= 34 and int("".join(str(int(character, 36)) for character in moved)) % 97 == 1
-
-
-def _is_card(text: bytes) -> bool:
-    """ISO 7812: the digits satisfy Luhn's sum, and begin as those of payment cards do."""
-    digits = [int(character) for character in text.decode() if character.isdigit()]
-    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
-    return text[0] in _CARD_PREFIXES and len(set(digits)) > 1 and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
-
-
-def _is_phone(text: bytes) -> bool:
-    return sum(48 <= byte <= 57 for byte in text) in PHONE_DIGITS
-
-
-_AT, _DOT, _COLON, _DIGIT, _MARK = range(1, 6)  # what a byte can be the sign of
-
-
-class Kind(NamedTuple):
-    """A kind of personal data: where it can be, what it looks like, and what proves it."""
-
-    name: str
-    where: int
-    pattern: re.Pattern[bytes]
-    proof: Callable[[bytes], bool] | None
-    meaning: str
-
-
-# In the order in which they claim a place where several match.
-KINDS = (
-    Kind("key", _MARK, _KEY, None, "keys and tokens of well-known services, private keys"),
-    Kind("email", _AT, _EMAIL, None, "e-mail addresses"),
-    Kind("iban", _DIGIT, _IBAN, _is_iban, "bank accounts (IBAN) with right check digits"),
-    Kind("card", _DIGIT, _CARD, _is_card, "payment cards whose digits satisfy Luhn's sum"),
-    Kind("ip", _DOT, _IP4, _is_public, "public IP addresses"),
-    Kind("ip", _COLON, _IP6, _is_public, "public IP addresses"),
-    Kind("phone", _DIGIT, _PHONE, _is_phone, "telephone numbers, international or as in North America"),
-)
-NAMES = tuple(dict.fromkeys(kind.name for kind in KINDS))
-PLACEHOLDERS = {name: f"<{name.upper()}>" for name in NAMES}
+__all__ = ["KINDS", "NAMES", "PLACEHOLDERS", "Found", "counts", "find", "replaced"]
 
 
 class Found(NamedTuple):
@@ -121,7 +58,7 @@ def _proven(text: bytes, windows: list[list[int]]) -> list[Found]:
                 continue
             for match in kind.pattern.finditer(text, start, stop):
                 start_at, stop_at = match.span()
-                if not any(claimed[start_at:stop_at]) and (kind.proof is None or kind.proof(match.group())):
+                if not any(claimed[start_at:stop_at]) and (kind.proof is None or kind.proof(match)):
                     claimed[start_at:stop_at] = b"\1" * (stop_at - start_at)
                     found.append(Found(start_at, stop_at, kind.name))
     return sorted(found)
@@ -153,6 +90,7 @@ def counts(texts: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:
 _LONGEST_KEY = 17_000
 _GAP = 7  # bytes at most between the digits of one account, card or telephone number
 _LEAST_DIGITS = 8
+BEFORE_DIGITS = 48  # bytes before a number in which a word may say what it is
 _MOST_NOTES = 32  # windows that one byte can add: one for each mark, and the digits before it
 
 
@@ -167,8 +105,8 @@ class _Marks(NamedTuple):
 
 def _marks() -> _Marks:
     """The byte that tells of a mark is its first that is no small letter: small letters are most of a text."""
-    telling = {mark: next(at for at, byte in enumerate(mark) if not 97 <= byte <= 122) for mark in _KEY_MARKS}
-    ordered = sorted(_KEY_MARKS, key=lambda mark: mark[telling[mark]])
+    telling = {mark: next(at for at, byte in enumerate(mark) if not 97 <= byte <= 122) for mark in KEY_MARKS}
+    ordered = sorted(KEY_MARKS, key=lambda mark: mark[telling[mark]])
     spelled = np.zeros((len(ordered), max(map(len, ordered))), np.uint8)
     for row, mark in enumerate(ordered):
         spelled[row, : len(mark)] = np.frombuffer(mark, np.uint8)
@@ -178,8 +116,14 @@ def _marks() -> _Marks:
 
 def _signs() -> npt.NDArray[np.uint8]:
     """What each byte can be the sign of."""
-    signs = np.where(np.diff(_MARKS.first) > 0, _MARK, 0).astype(np.uint8)
-    for byte, sign in {b"@": _AT, b".": _DOT, b":": _COLON, **{b"%d" % digit: _DIGIT for digit in range(10)}}.items():
+    signs = np.where(np.diff(_MARKS.first) > 0, MARK, 0).astype(np.uint8)
+    for byte, sign in {
+        b"@": AT,
+        WIDE[2:]: WIDE_AT,
+        b".": DOT,
+        b":": COLON,
+        **{b"%d" % digit: DIGIT for digit in range(10)},
+    }.items():
         assert signs[byte[0]] == 0, "a byte is the sign of one thing"
         signs[byte[0]] = sign
     return signs
@@ -196,7 +140,7 @@ def _windows(data: Any, offsets: Any, signs: Any, marks: _Marks) -> Any:
     Each window holds whole whatever its sign may belong to; those of one kind do not overlap, or one would cut the other's.
     """
     out, count = np.empty((1024, 4), np.int64), 0
-    latest = np.full(_MARK + 1, -1)  # the last window of each kind
+    latest = np.full(WIDE_AT, -1)  # the last window of each kind
     for text in range(len(offsets) - 1):
         begin, end = offsets[text], offsets[text + 1]
         digits, first_digit, last_digit = 0, begin, begin
@@ -205,25 +149,29 @@ def _windows(data: Any, offsets: Any, signs: Any, marks: _Marks) -> Any:
             sign = signs[data[at]]
             if count + _MOST_NOTES > len(out):
                 out = np.concatenate((out, np.empty_like(out)))
-            if sign == _DIGIT:
+            if sign == DIGIT:
                 if at - last_digit > _GAP:
                     if digits >= _LEAST_DIGITS:
-                        count = _note(text, begin, first_digit - 24, last_digit + 24, _DIGIT, latest, out, count)
+                        count = _note(
+                            text, begin, first_digit - BEFORE_DIGITS, last_digit + 24, DIGIT, latest, out, count
+                        )
                     digits = 0
                 if digits == 0:
                     first_digit = at
                 digits, last_digit = digits + 1, at
-            elif sign == _DOT and at > begin and _is_digit(data[at - 1]) and _are_three_dots(data, at, end):
-                count = _note(text, begin, at - 20, at + 20, _DOT, latest, out, count)
-            elif sign == _COLON and at >= begin + 4 and 50 <= data[at - 4] <= 51:
-                count = _note(text, begin, at - 6, at + 45, _COLON, latest, out, count)
-            elif sign == _AT:
-                count = _note(text, begin, at - 66, at + 600, _AT, latest, out, count)
-            elif sign == _MARK:
+            elif sign == DOT and at > begin and _is_digit(data[at - 1]) and _are_three_dots(data, at, end):
+                count = _note(text, begin, at - BEFORE_DIGITS, at + 20, DOT, latest, out, count)
+            elif sign == COLON and at >= begin + 4 and 50 <= data[at - 4] <= 51:
+                count = _note(text, begin, at - 12, at + 45, COLON, latest, out, count)
+            elif (
+                sign == WIDE_AT and at >= begin + 2 and data[at - 1] == WIDE[1] and data[at - 2] == WIDE[0]
+            ) or sign == AT:
+                count = _note(text, begin, at - 66, at + 600, AT, latest, out, count)
+            elif sign == MARK:
                 count = _note_marks(data, text, begin, at, end, marks, latest, out, count)
             at = _next(data, at + 1, end, signs)
         if digits >= _LEAST_DIGITS:
-            count = _note(text, begin, first_digit - 24, last_digit + 24, _DIGIT, latest, out, count)
+            count = _note(text, begin, first_digit - BEFORE_DIGITS, last_digit + 24, DIGIT, latest, out, count)
     return out[:count]
 
 
@@ -260,7 +208,7 @@ def _note_marks(
         while same < length and data[start + same] == marks.spelled[mark, same]:
             same += 1
         if same == length:
-            count = _note(text, begin, start, start + _LONGEST_KEY, _MARK, latest, out, count)
+            count = _note(text, begin, start, start + _LONGEST_KEY, MARK, latest, out, count)
     return count
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.pii import by_gristmill, labelled, row_of
 from tasks import pii
 
 ALL = set(pii.NAMES)
@@ -19,15 +20,15 @@ def replaced(text: str, names: set[str] = ALL) -> str:
     ("text", "after"),
     [
         ("Write to Jo.Doe+news@ex-ample.co.uk today.", "Write to <EMAIL> today."),
-        ("ask 8.8.8.8, not 10.0.0.1 or 127.0.0.1", "ask <IP>, not 10.0.0.1 or 127.0.0.1"),
+        ("ask 93.184.216.34, not 10.0.0.1 or 127.0.0.1", "ask <IP>, not 10.0.0.1 or 127.0.0.1"),
         ("over 2001:4860:4860::8888 now", "over <IP> now"),
         ("call +49 30 1234567 or (415) 555-2671 or 415.555.2671", "call <PHONE> or <PHONE> or <PHONE>"),
         ("pay DE89 3704 0044 0532 0130 00 please", "pay <IBAN> please"),
         ("pay DE88 3704 0044 0532 0130 00 please", "pay DE88 3704 0044 0532 0130 00 please"),  # wrong check digits
         ("card 4111 1111 1111 1111.", "card <CARD>."),
         ("card 4111 1111 1111 1112.", "card 4111 1111 1111 1112."),  # Luhn's sum is off by one
-        ("key AKIAIOSFODNN7EXAMPLE in use", "key <KEY> in use"),
-        ("token ghp_" + "a1B2" * 9 + " leaked", "token <KEY> leaked"),
+        ("key AKIAQ3Z7F2KD9LMW4XTB in use", "key <KEY> in use"),
+        ("token ghp_" + "a1B2c3D4e5F6" * 3 + " leaked", "token <KEY> leaked"),
         ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----", "<KEY>"),
     ],
 )
@@ -72,7 +73,9 @@ def test_what_is_found_depends_on_the_text_alone(before: str, after: str) -> Non
 
 
 PIECES = (
-    "sk-" + "a1" * 12, "ghp_" + "a1B2" * 12, "AKIAIOSFODNN7EXAMPLE", "eyJ" + "a1" * 9 + ".eyJ" + "b2" * 9 + ".cc-33_", "sk_live_" + "a1" * 9,
+    "sk-" + "a1b2c3d4e5f6" * 2,
+    "ghp_" + "a1B2c3D4e5F6" * 4, "ghp_" + "a1B2" * 12, "AKIAQ3Z7F2KD9LMW4XTB", "eyJ" + "a1" * 9 + ".eyJ" + "b2" * 9 + ".cc-33_",
+    "sk_live_" + "a1b2c3d4e5" * 2, "wang＠example.com", "tel ", "josé@b.co", "王小明@例子.example",
     "xoxb-1234567890ab", "glpat-" + "x1" * 10, "AIza" + "b2" * 17 + "c", "github_pat_" + "a1" * 12,
     "-----BEGIN PRIVATE KEY-----\nM\n", "sk", "-", "_", ".", ":", "A", "1", "+", "é", "x" * 270, "y " * 8_450,
     "jo@example.org", "a@b.co", "@" + "d-1." * 9 + "org", "8.8.8.8", "123.123.123.123", "1.2.3.4.5", "2001:4860:4860::8888",
@@ -93,7 +96,7 @@ def in_the_whole(text: bytes) -> list[pii.Found]:
         for match in kind.pattern.finditer(text):
             start, stop = match.span()
             free = all(stop <= other.start or start >= other.stop for other in found)
-            if free and (kind.proof is None or kind.proof(match.group())):
+            if free and (kind.proof is None or kind.proof(match)):
                 found.append(pii.Found(start, stop, kind.name))
     return sorted(found)
 
@@ -101,7 +104,7 @@ def in_the_whole(text: bytes) -> list[pii.Found]:
 @pytest.mark.parametrize(
     ("text", "after"),
     [
-        ("8.8.8.8 123.123.123.123", "<IP> <IP>"),
+        ("93.8.8.8 123.123.123.123", "<IP> <IP>"),
         ("12345678 words ab +4930123456789", "12345678 words ab <PHONE>"),
         ("a@b.co " + "x" * 280 + " jo@example.org", "<EMAIL> " + "x" * 280 + " <EMAIL>"),
         ("1.2.3.4.5  123.123.123.123 :", "1.2.3.4.5  <IP> :"),
@@ -119,3 +122,45 @@ def test_kinds_that_are_not_named_stay() -> None:
 @pytest.mark.timeout(20)  # searched once for each sign, a page of these would take hours
 def test_a_text_of_nothing_else_takes_no_longer_for_each_piece(piece: str) -> None:
     pii.find([(piece * 30_000).encode()])
+
+
+RIGHT = {
+    "The fault came with release 4.6.2.1 and is gone in 4.6.3.0; packages for 2.10.0.7 follow.": None,
+    "As section 3.2.1.4 of the by-law says, boats lie ashore; section 3.2.1.5 names the fine.": None,
+    "The arc 1.3.6.1 belongs to the internet, and 2.5.4.3 is the common name.": None,
+    "Call the office at 1-212-555-0143 or toll free 1-800-555-0199 before noon.": "Call the office at <PHONE> or toll free <PHONE> before noon.",
+    "Call the office at 212 555 0143 before noon.": "Call the office at <PHONE> before noon.",
+    "The budget rose by +100 000 000 last year and by +12500000 the year before.": None,
+    "Ring +44 (0)20 7946 0958 or 0044 20 7946 0958 in the evening.": "Ring <PHONE> or <PHONE> in the evening.",
+    "Clone it with git clone git@github.com:harbour/tides.git and build.": None,
+    "The class sk-toggleable__label-arrow hides it, and sk-chasing-dot-animation-delay slows it.": None,
+    "export KEY=sk-proj-Abc123Def456Ghi789Jkl012": "export KEY=<KEY>",
+    "Write to josé@example.es or to jörg.müller@example.de today.": "Write to <EMAIL> or to <EMAIL> today.",
+    "npm install left-pad@1.3.0 and see medium.com/@writer for more.": None,
+    "电话：+86 138 0013 8000，邮箱：wang＠example.com。": "电话：<PHONE>，邮箱：<EMAIL>。",
+    "请发邮件至zhang.wei@example.cn联系我们，IP是8.8.4.4的主机。": "请发邮件至<EMAIL>联系我们，IP是<IP>的主机。",
+}
+
+
+@pytest.mark.parametrize("text", RIGHT)
+def test_what_was_reported_of_other_rules_comes_out_right(text: str) -> None:
+    assert replaced(text) == (RIGHT[text] or text)
+
+
+# Least precision and recall of each kind over all labelled lines; passwords in assignments are not looked for.
+LEAST = {
+    "key": (0.98, 0.58),
+    "email": (0.98, 0.98),
+    "iban": (1.0, 1.0),
+    "card": (1.0, 0.96),
+    "ip": (0.93, 0.95),
+    "phone": (0.97, 0.96),
+}
+
+
+@pytest.mark.parametrize("kind", LEAST)
+def test_labelled_lines_are_told_apart(kind: str) -> None:
+    lines = [line for line in labelled() if line.kind == kind]
+    assert len(lines) > 100
+    row = row_of("gristmill", kind, lines, by_gristmill(lines), 0.0)
+    assert all(found >= least for found, least in zip(row["all"], LEAST[kind], strict=True)), row["all"]

@@ -94,7 +94,9 @@ def settled(text: str) -> str:
 
 
 @compiled
-def split_words(data: Any, begin: int, end: int, table: Any, words: Any, starts: Any) -> Any:
+def split_words(  # noqa: PLR0912 (one loop over the text, whose state would be passed around)
+    data: Any, begin: int, end: int, table: Any, words: Any, starts: Any
+) -> Any:
     """Writes the words of ``data[begin:end]`` and where each begins, and where they end; returns their number.
 
     Returns -1 where the text has a letter of which the table says -1: it must come lower-cased.

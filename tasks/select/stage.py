@@ -39,7 +39,7 @@ class Select(Stage):
     """
 
     name = "select"
-    version = 6
+    version = 7
     settings: SelectSettings
 
     @cached_property
