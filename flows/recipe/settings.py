@@ -96,10 +96,14 @@ class Recipe(BaseModel):
                     f"sources.{name}.policy is {source.policy}, which is no policy of this recipe or of configs/policies; "
                     f"the nearest is {nearest(source.policy, known)}"
                 )
-        for name in (*self.quality.positive, *self.quality.negative):
+        named = {
+            "quality": (*self.quality.positive, *self.quality.negative),
+            "tokenizer.shares": (*self.tokenizer.shares,),
+        }
+        for setting, name in ((setting, name) for setting, names in named.items() for name in names):
             if name not in self.sources:
                 raise ValueError(
-                    f"quality names {name}, which is no source; the nearest is {nearest(name, list(self.sources))}"
+                    f"{setting} names {name}, which is no source; the nearest is {nearest(name, list(self.sources))}"
                 )
         hosts: dict[str, str] = {}
         for name, source in self.sources.items():

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import Field
+from pydantic import Field, field_validator
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from models.draws import uniform
 from tasks.core.stage import Made, Report, Stage, StageSettings
 from tasks.tokens.alphabet import SPLIT
 from tasks.tokens.encode import Encoder
@@ -37,15 +40,26 @@ class TokenizerSettings(StageSettings):
 
     vocabulary: int = Field(4096, ge=258, description="tokens in all: 256 bytes, the merges, and the end-of-text token")
     train_bytes: int = Field(
-        1 << 30, ge=1, description="bytes of text to learn from at most, taken in the order of the corpus"
+        1 << 30, ge=1, description="bytes of text to learn from at most: of a larger corpus, documents are drawn"
     )
+    shares: dict[str, float] = Field(
+        {}, description="source -> its share of what is drawn; where none is named, sources have equal ones"
+    )
+    seed: int = Field(1, ge=0, description="seed of the draw")
+
+    @field_validator("shares")
+    @classmethod
+    def _shares_are_some(cls, shares: dict[str, float]) -> dict[str, float]:
+        if shares and (min(shares.values()) < 0 or not sum(shares.values())):
+            raise ValueError("shares are numbers from 0 on, of which one is above 0")
+        return shares
 
 
 class TrainTokenizer(Stage):
     """One tokenizer from a corpus."""
 
     name = "tokenizer"
-    version = 1
+    version = 2
     settings: TokenizerSettings
     in_worker = False  # its own threads use every core
 
@@ -74,14 +88,55 @@ class TrainTokenizer(Stage):
         return Made(statistics={"vocabulary": tokenizer.get_vocab_size()})
 
     def _texts(self) -> Iterator[str]:
-        left = self.settings.train_bytes
-        ref = self.inputs["corpus"].ref
+        """The texts that are drawn, in the order of the corpus."""
+        chosen = drawn(self._documents(), self.settings)
+        ref, at = self.inputs["corpus"].ref, 0
         for file in load(self.store, ref).files("corpus"):
-            for text in pq.read_table(verified_path(self.store, ref, file), columns=["text"])["text"].to_pylist():
-                if left <= 0:
-                    return
-                left -= len(text.encode())
-                yield text
+            texts = pq.read_table(verified_path(self.store, ref, file), columns=["text"])["text"]
+            yield from texts.filter(pa.array(chosen[at : at + len(texts)])).to_pylist()
+            at += len(texts)
+
+    def _documents(self) -> pa.Table:
+        """id, source and n_bytes of each document of the corpus."""
+        ref, found = self.inputs["corpus"].ref, []
+        for file in load(self.store, ref).files("corpus"):
+            table = pq.read_table(verified_path(self.store, ref, file), columns=["id", "source", "text"])
+            found.append(table.select(["id", "source"]).append_column("n_bytes", pc.binary_length(table["text"])))
+        return pa.concat_tables(found)
+
+
+def drawn(documents: pa.Table, settings: TokenizerSettings) -> npt.NDArray[np.bool_]:
+    """Which documents a tokenizer learns from: all of them, or so many of each source that its share is full.
+
+    What a source does not fill of its share goes to the others. Documents come in the order of a draw by their names.
+    """
+    sizes = documents["n_bytes"].to_numpy().astype(np.int64)
+    chosen = np.ones(len(sizes), np.bool_)
+    if sizes.sum() <= settings.train_bytes:
+        return chosen
+    names, sources = documents["source"].to_pylist(), sorted(set(documents["source"].to_pylist()))
+    rows = {source: np.array([row for row, name in enumerate(names) if name == source]) for source in sources}
+    room = shared_out(
+        {source: int(sizes[rows[source]].sum()) for source in sources},
+        {source: settings.shares.get(source, 0.0) if settings.shares else 1.0 for source in sources},
+        settings.train_bytes,
+    )
+    draws = uniform(settings.seed, "tokenizer", documents["id"].to_pylist())
+    for source, of_source in rows.items():
+        order = of_source[np.argsort(draws[of_source], kind="stable")]
+        before = np.cumsum(sizes[order]) - sizes[order]
+        chosen[order] = before < room[source]
+    return chosen
+
+
+def shared_out(sizes: dict[str, int], shares: dict[str, float], room: float) -> dict[str, float]:
+    """How many bytes of each source fit into the room: as its share of what the smaller ones leave of it, or all it has."""
+    found: dict[str, float] = {}
+    for source in sorted(sizes, key=lambda name: sizes[name] / shares[name] if shares[name] else np.inf):
+        left = sum(share for name, share in shares.items() if name not in found)
+        found[source] = min(sizes[source], room * shares[source] / left) if left else 0.0
+        room -= found[source]
+    return found
 
 
 class Codec:
