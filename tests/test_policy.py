@@ -58,12 +58,18 @@ BOUNDS = [
     ("c4", "language_score", 0.99, 0.9899),
     ("refinedweb", "language_score", 0.65, 0.6499),
     ("dclm", "language_score", 0.65, 0.6499),
-    ("fineweb", "fineweb_terminal_line_share", 0.12, 0.1199),
-    ("fineweb", "fineweb_short_line_share", 0.67, 0.6701),
-    ("fineweb", "fineweb_duplicate_line_char_share", 0.01, 0.0101),
-    ("fineweb", "fineweb_newline_word_ratio", 0.3, 0.3001),
+    ("fineweb", "fineweb_left_terminal_line_share", 0.12, 0.1199),
+    ("fineweb", "fineweb_left_short_line_share", 0.67, 0.6701),
+    ("fineweb", "fineweb_left_duplicate_line_char_share", 0.01, 0.0101),
+    ("fineweb", "fineweb_left_newline_word_ratio", 0.3, 0.3001),
     ("refinedweb", "refinedweb_line_word_share", 0.05, 0.0501),
     ("dclm", "refinedweb_line_word_share", 0.05, 0.0501),
+    ("documentation", "gopher_word_count", 20, 19),
+    ("documentation", "gopher_alphabetic_word_share", 0.4, 0.3999),
+    ("documentation", "gopher_duplicate_paragraph_char_share", 0.3, 0.3001),
+    ("documentation", "gopher_duplicate_line_char_share", 0.4, 0.4001),
+    ("documentation", "repeated_span_char_share", 0.9, 0.9001),
+    ("site", "gopher_word_count", 10, 9),
 ]
 
 

@@ -33,6 +33,12 @@ def parts_of(texts: list[str], parts: int) -> list[Texts]:
     return [Texts(*buffers(pa.array(texts[n::parts], pa.string())), keys[n::parts].copy()) for n in range(parts)]
 
 
+def pieces_of_lines(lines: list[str]) -> set[object]:
+    """Lines wherever they stand, and those of the first and last ten at their places."""
+    places = {(place, line) for place, line in enumerate(lines[:10])}
+    return {*lines, *places, *((~place, line) for place, line in enumerate(lines[::-1][:10]))}
+
+
 @given(st.lists(st.text(alphabet="ab \n", max_size=40), min_size=1, max_size=6), st.integers(1, 3), st.integers(1, 3))
 @settings(deadline=None)
 def test_repeated_spans_are_the_union_of_windows_that_stand_elsewhere_first(
@@ -46,7 +52,7 @@ def test_repeated_spans_are_the_union_of_windows_that_stand_elsewhere_first(
     nothing, _, spans = tally(source, 10**6, 10**6, SPAN, ranges)
     found = set()
     for number, part in enumerate(dealt):
-        marked = stretches(part, nothing, nothing, spans, SPAN)
+        marked = stretches(part, nothing.names, nothing.names, nothing.names, spans, SPAN)
         for text, start, stop in zip(marked.text.tolist(), marked.start.tolist(), marked.stop.tolist(), strict=True):
             document = number + text * parts
             first = len(texts[document][:start].split())
@@ -65,7 +71,7 @@ def test_repeated_spans_are_the_union_of_windows_that_stand_elsewhere_first(
 def test_lines_and_paragraphs_are_counted_once_a_document(texts: list[str], ranges: int, least: int) -> None:
     dealt = parts_of(texts, 2) if len(texts) > 1 else parts_of(texts, 1)
     pieces = {
-        "lines": [{line.strip() for line in text.split("\n") if line.strip()} for text in texts],
+        "lines": [pieces_of_lines([line.strip() for line in text.split("\n") if line.strip()]) for text in texts],
         "paragraphs": [{"\n".join(lines) for lines in paragraphs_of(text)} for text in texts],
     }
     tallied = tally(lambda: iter(dealt), least, least, SPAN, ranges)
@@ -118,6 +124,7 @@ def test_recurring_text_is_measured(pipeline: Pipeline) -> None:
     assert sum(row["repeated_span_char_share"] > 0 for row in found) == 1  # the other is where it stands first
     kinds = rows(pipeline.store, "SELECT kind, count(*) AS n FROM recurring_text GROUP BY kind ORDER BY kind")
     assert kinds == [
+        {"kind": "recurring_edge", "n": 12},  # Skip to content
         {"kind": "recurring_line", "n": 36},
         {"kind": "recurring_paragraph", "n": 12},
         {"kind": "repeated_span", "n": 1},

@@ -17,11 +17,12 @@ from tasks.core.compiled import compiled
 from tasks.signals.anatomy import join_paragraphs, mixed, room_for, take_apart
 from tasks.text.characters import characters
 
-LINE, PARAGRAPH, SPAN = range(3)
-KINDS = ("recurring_line", "recurring_paragraph", "repeated_span")
+LINE, PARAGRAPH, SPAN, EDGE = range(4)
+KINDS = ("recurring_line", "recurring_paragraph", "repeated_span", "recurring_edge")
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(32)
 _BITMAP_BITS = 23
+EDGE_LINES = 10  # of a text, from its head and from its end, that may be what a site writes on every page
 Numbers = npt.NDArray[np.uint64]
 
 
@@ -170,7 +171,7 @@ def _note_first(names: _Names, table: _Table, found: Repeated) -> None:
 
 def _named(texts: Texts, width: int, number: int, ranges: int) -> _Names:
     """The names of a part's lines, paragraphs and windows of so many words, those of one range."""
-    most = int(texts.offsets[-1] - texts.offsets[0]) // 2 + 2 * len(texts.offsets) + 2
+    most = 3 * (int(texts.offsets[-1] - texts.offsets[0]) // 2 + 2 * len(texts.offsets) + 2)
     out = _Names(*(np.empty(most, np.uint64) for _ in _Names._fields))
     tables, room = characters(), room_for(int(np.diff(texts.offsets).max(initial=0)))
     n_lines, n_paragraphs, n_windows = _name_all(
@@ -191,6 +192,12 @@ def _name_all(
         n_words, n_lines, _ = take_apart(texts.data, begin, end, properties, lower, words, lines)
         n_paragraphs = join_paragraphs(texts.data, lines, n_lines, paragraphs)
         n_line_names = _name_once(lines.name[:n_lines], number, ranges, out.lines, n_line_names)
+        for side in range(2):
+            for line in range(min(n_lines, EDGE_LINES)):
+                name = _at_edge(lines, n_lines, line, side)
+                if _within(name, number, ranges):
+                    out.lines[n_line_names] = name
+                    n_line_names += 1
         n_paragraph_names = _name_once(
             paragraphs.name[:n_paragraphs], number, ranges, out.paragraphs, n_paragraph_names
         )
@@ -200,6 +207,12 @@ def _name_all(
                 out.keys[n_window_names], out.places[n_window_names] = texts.keys[text], at
                 n_window_names += 1
     return n_line_names, n_paragraph_names, n_window_names
+
+
+@compiled
+def _at_edge(lines: Any, n: int, line: int, side: int) -> Any:
+    """The name of a line so far from the head (side 0) or the end of a text (1), at that place."""
+    return mixed(mixed(lines.name[n - 1 - line if side else line], line + 1), EDGE + side)
 
 
 @compiled
@@ -243,13 +256,19 @@ class Stretches(NamedTuple):
     stop: npt.NDArray[np.int64]
 
 
-def stretches(texts: Texts, lines: Recurring, paragraphs: Recurring, spans: Repeated, words: int) -> Stretches:
-    """The recurring lines and paragraphs of a part, and its runs of words that stand at another place first."""
+def stretches(
+    texts: Texts, lines: Numbers, paragraphs: Numbers, edges: Numbers, spans: Repeated, words: int
+) -> Stretches:
+    """The recurring lines and paragraphs of a part, and its runs of words that stand at another place first.
+
+    ``lines``, ``paragraphs`` and ``edges`` are sorted names; those of the last kind are of lines at their places, and
+    recur in a row from the first line of a text on, or up to its last.
+    """
     tables, room = characters(), room_for(int(np.diff(texts.offsets).max(initial=0)))
-    most = int(texts.offsets[-1] - texts.offsets[0]) + 3 * len(texts.offsets)
+    most = int(texts.offsets[-1] - texts.offsets[0]) * 3 // 2 + 4 * len(texts.offsets)
     found = Stretches(*(np.empty(most, np.int64) for _ in Stretches._fields))
     windows, table = np.empty(most, np.uint64), _table_of(spans.names)
-    named = (lines.names, paragraphs.names)
+    named = (lines, paragraphs, edges)
     count = _mark(texts, tables.properties, tables.lower, room, named, spans, table, words, windows, found)
     return Stretches(*(column[:count] for column in found))
 
@@ -265,6 +284,7 @@ def _mark(
         begin = texts.offsets[text]
         n_words, n_lines, _ = take_apart(texts.data, begin, texts.offsets[text + 1], properties, lower, words, lines)
         count = _mark_pieces(lines, n_lines, named[0], LINE, text, begin, out, count)
+        count = _mark_edges(lines, n_lines, named[2], text, begin, out, count)
         n_paragraphs = join_paragraphs(texts.data, lines, n_lines, paragraphs)
         count = _mark_pieces(paragraphs, n_paragraphs, named[1], PARAGRAPH, text, begin, out, count)
         last = -1  # word behind the stretch that grows
@@ -283,9 +303,32 @@ def _mark(
 @compiled
 def _mark_pieces(pieces: Any, n: int, names: Any, kind: int, text: int, begin: int, out: Stretches, count: int) -> int:
     for piece in range(n):
-        at = np.searchsorted(names, pieces.name[piece])
-        if at < len(names) and names[at] == pieces.name[piece]:
-            out.text[count], out.kind[count] = text, kind
-            out.start[count], out.stop[count] = pieces.start[piece] - begin, pieces.stop[piece] - begin
-            count += 1
+        if _is_among(names, pieces.name[piece]):
+            count = _note(pieces, piece, kind, text, begin, out, count)
     return count
+
+
+@compiled
+def _mark_edges(lines: Any, n: int, names: Any, text: int, begin: int, out: Stretches, count: int) -> int:
+    first, last = 0, n
+    while first < min(n, EDGE_LINES) and _is_among(names, _at_edge(lines, n, first, 0)):
+        first += 1
+    while last > max(first, n - EDGE_LINES) and _is_among(names, _at_edge(lines, n, n - last, 1)):
+        last -= 1
+    for line in range(n):
+        if not first <= line < last:
+            count = _note(lines, line, EDGE, text, begin, out, count)
+    return count
+
+
+@compiled
+def _is_among(names: Any, name: Any) -> bool:
+    at = np.searchsorted(names, name)
+    return bool(at < len(names) and names[at] == name)
+
+
+@compiled
+def _note(pieces: Any, piece: int, kind: int, text: int, begin: int, out: Stretches, count: int) -> int:
+    out.text[count], out.kind[count] = text, kind
+    out.start[count], out.stop[count] = pieces.start[piece] - begin, pieces.stop[piece] - begin
+    return count + 1

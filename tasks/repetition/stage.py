@@ -33,6 +33,7 @@ SIGNALS = (
     Signal("recurring_line_char_share", "share", "characters in lines that many documents of the source have", "Raffel et al. 2020, by count"),
     Signal("recurring_paragraph_char_share", "share", "characters in paragraphs that several documents of the source have", "Wenzek et al. 2020, by count", 2),
     Signal("repeated_span_char_share", "share", "characters in runs of 50 words or more that stand elsewhere in the source first", "Lee et al. 2022, section 4.1"),
+    Signal("recurring_edge_char_share", "share", "characters in lines of the head and the end that several documents have there", "by count"),
 )  # fmt: skip
 
 
@@ -40,6 +41,11 @@ class RepetitionSettings(StageSettings):
     """What counts as recurring within a source. Of a cluster of duplicates only the preferred document counts."""
 
     line_documents: int = Field(10, ge=2, description="documents that have a line that is boilerplate, at least")
+    edge_documents: int = Field(
+        5,
+        ge=2,
+        description="documents that have a line that is boilerplate where it stands at the head or the end, at least",
+    )
     paragraph_documents: int = Field(3, ge=2, description="documents that have a paragraph that is, at least")
     span_words: int = Field(50, ge=2, description="words of a run that counts as repeated (Lee et al.: 50 tokens)")
     memory_mb: int = operational(1024, "memory for names; what does not fit is read again, a range at a time", ge=1)
@@ -49,7 +55,7 @@ class Tally(Stage):
     """What recurs in one source. Inputs: ``documents`` and ``duplicates``."""
 
     name = "tally"
-    version = 3
+    version = 4
     settings: RepetitionSettings
 
     def plan(self) -> Sequence[str]:
@@ -76,7 +82,11 @@ class Tally(Stage):
         )
         ranges = max(1, -(-words * BYTES_PER_WORD // (settings.memory_mb << 20)))
         lines, paragraphs, spans = tally(
-            source, settings.line_documents, settings.paragraph_documents, settings.span_words, ranges
+            source,
+            min(settings.line_documents, settings.edge_documents),
+            settings.paragraph_documents,
+            settings.span_words,
+            ranges,
         )
         for kind, found in ((LINE, lines), (PARAGRAPH, paragraphs)):
             columns = {"name": found.names, "documents": found.documents}
@@ -92,7 +102,7 @@ class Repetition(PerPart):
     """How much of each document of a source recurs in it. Inputs: ``documents`` and ``tally``."""
 
     name = "repetition"
-    version = 3
+    version = 4
     of = "documents"
     settings: RepetitionSettings
 
@@ -107,7 +117,12 @@ class Repetition(PerPart):
         windows = read_tables(self.store, ref, "repeated_windows")
         spans = Repeated(*(windows[name].to_numpy() for name in ("name", "doc_key", "word")))
         texts = texts_of(table)
-        found = stretches(texts, lines, paragraphs, spans, self.settings.span_words)
+        named = (
+            lines.names[lines.documents >= self.settings.line_documents],
+            paragraphs.names,
+            lines.names[lines.documents >= self.settings.edge_documents],
+        )
+        found = stretches(texts, *named, spans, self.settings.span_words)
         starts, stops = _in_characters(texts, found)
         shares = np.zeros((len(table), len(KINDS)))
         np.add.at(shares, (found.text, found.kind), stops - starts)

@@ -21,12 +21,16 @@ from tasks import pii
 from tasks.repetition.recur import KINDS as RECURRING
 from tasks.select.measured import SIGNALS
 from tasks.signals import classifier
-from tasks.signals.lines import LINE_RULES
+from tasks.signals.fineweb import OWN
+from tasks.signals.fineweb import SIGNALS as OF_FINEWEB
+from tasks.signals.lines import CITATIONS, LINE_RULES
 from warehouse.errors import SettingError, nearest
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "policies"
 LANGUAGE = "language"
 _OF_CLASSIFIER = frozenset(signal.name for signal in classifier.SIGNALS)
+# FineWeb's own signals -> the same on what C4's rules left, as its code runs them one after the other.
+_IN_SEQUENCE = {own.name: left.name for own, left in zip(OF_FINEWEB[:OWN], OF_FINEWEB[OWN:], strict=True)}
 Threshold = float | npt.NDArray[np.float64] | None
 
 
@@ -124,8 +128,13 @@ class Policy(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     description: str = Field("", description="what it is for, and where it comes from")
     rules: tuple[Rule, ...] = Field((), description="rules that every document must pass, in order")
+    sequential: bool = Field(
+        False,
+        description="FineWeb's own rules see what C4's left of a text, as its code runs them, and not the whole text",
+    )
     drop_lines: tuple[str, ...] = Field(
-        (), description=f"kinds of lines and stretches that are taken out: {', '.join((*LINE_RULES, *RECURRING))}"
+        (),
+        description=f"kinds of lines and stretches that are taken out: {', '.join((*LINE_RULES, CITATIONS, *RECURRING))}",
     )
     replace_pii: tuple[str, ...] = Field(
         pii.NAMES, description="kinds of personal data that become placeholders in the corpus"
@@ -134,11 +143,20 @@ class Policy(BaseModel):
     @field_validator("drop_lines", "replace_pii")
     @classmethod
     def _known(cls, names: tuple[str, ...], info: Any) -> tuple[str, ...]:
-        known = [*LINE_RULES, *RECURRING] if info.field_name == "drop_lines" else list(pii.NAMES)
+        known = [*LINE_RULES, CITATIONS, *RECURRING] if info.field_name == "drop_lines" else list(pii.NAMES)
         for name in names:
             if name not in known:
                 raise ValueError(f"there is no {name} to name here; the nearest is {nearest(name, known)}")
         return names
+
+    @model_validator(mode="after")
+    def _in_sequence(self) -> Policy:
+        if self.sequential:
+            rules = (
+                rule.model_copy(update={"signal": _IN_SEQUENCE.get(rule.signal, rule.signal)}) for rule in self.rules
+            )
+            object.__setattr__(self, "rules", tuple(rules))
+        return self
 
     @property
     def signals(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from tasks.signals.measure import names_of
 from tasks.text.buffers import buffers
 from tasks.text.characters import characters
 
+# C4's marks of citations, which go from every line that stays (its code, c4_utils.py).
+CITATIONS, _CITATION = "c4_citations", re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
 LINE_RULES = {
     "c4_long_word": c4.LONG_WORD,
     "c4_no_terminal": c4.NO_TERMINAL,
@@ -28,12 +31,15 @@ LINE_RULES = {
 
 
 def without_lines(texts: pa.ChunkedArray, rules: tuple[str, ...]) -> list[str]:
-    """The texts without lines of the kinds that are named; what is left of a text is joined by newlines."""
-    data, offsets = buffers(texts)
+    """The texts without lines of the kinds that are named, or marks; what is left of a text is joined by newlines."""
     unwanted = sum(LINE_RULES[rule] for rule in rules if rule in LINE_RULES)
     plain: list[str] = texts.to_pylist()
+    if CITATIONS in rules:
+        plain = [_CITATION.sub("", text) for text in plain]
+        texts = pa.chunked_array([plain], pa.string())
     if not plain or not unwanted:
         return plain
+    data, offsets = buffers(texts)
     tables = characters()
     room = room_for(int(np.diff(offsets).max()))
     counted = names_of(refinedweb.COUNTED)

@@ -78,7 +78,7 @@ def _measure(
             totals.length, words, n_words, lines, n_lines, paragraphs, n_paragraphs, grams, row[_AT[1] : _AT[2]]
         )
         c4.lines_and_pages(data, properties, words, lines, n_lines, flags, row[_AT[2] : _AT[3]])
-        fineweb.custom(data, properties, lines, n_lines, n_words, totals, grams.keys, row[_AT[3] : _AT[4]])
+        fineweb.custom(data, properties, lines, n_lines, n_words, totals, grams, flags, row[_AT[3] : _AT[4]])
         refinedweb.leftovers(data, properties, counted, words, n_words, lines, n_lines, flags, row[_AT[4] : _AT[5]])
         redpajama.natural_language(
             data, properties, stop_words, words, n_words, lines, n_lines, totals, grams, row[_AT[5] : _AT[6]]

@@ -66,7 +66,7 @@ class Annotate(PerPart):
     """The signals of one source's documents. Inputs: ``documents``, and ``quality`` where the recipe has a classifier."""
 
     name = "annotate"
-    version = 6
+    version = 7
     of = "documents"
     settings: AnnotateSettings
 

@@ -79,6 +79,7 @@ REPETITION = pa.schema(
         field("recurring_line_char_share", REAL, "share of characters in lines that many documents of the source have"),
         field("recurring_paragraph_char_share", REAL, "the same of paragraphs that several have"),
         field("repeated_span_char_share", REAL, "the same of runs of 50 words or more that stand elsewhere first"),
+        field("recurring_edge_char_share", REAL, "the same of lines of the head and the end that several have"),
     ]
 )
 
