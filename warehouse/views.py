@@ -5,7 +5,7 @@ from __future__ import annotations
 # View name -> the query that adds what other tables know, over the stored table stored.<name>; in the order of creation.
 JOINED_VIEWS: dict[str, str] = {
     "signals": """
-        SELECT s.*, r.recurring_line_char_share, r.recurring_paragraph_char_share, r.repeated_span_char_share
+        SELECT s.*, r.* EXCLUDE (doc_id)
         FROM stored.signals s LEFT JOIN main.repetition r USING (doc_id)""",
     "documents": """
         SELECT d.doc_id, d.url, d.domain, d.title, d.text, s.language, s.language_score, d.source, p.first.crawl AS crawl,
