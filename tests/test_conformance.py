@@ -17,7 +17,7 @@ from warcio.archiveiterator import ArchiveIterator
 
 from tasks.crawl.links import entries_of
 from tasks.crawl.robots import parse_robots
-from tasks.extract.warc import Malformed, records
+from tasks.extract.warc import Malformed, Record, records
 from tasks.web.charsets import decode
 from tasks.web.urls import canonical_url, domain_of
 from tests.conftest import SHARED
@@ -166,6 +166,20 @@ def test_archive_is_read_with_as_many_records_as_warcio_finds(path: Path) -> Non
         assert len(ours) >= theirs
         assert len(found) > theirs
     assert [record.offset for record in ours] == sorted(record.offset for record in ours)
+
+
+ARCS = [path for path in ARCHIVES if path.name.endswith((".arc", ".arc.gz")) and "trunc" not in path.name]
+
+
+@pytest.mark.parametrize("path", ARCS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_the_bodies_of_old_archives_are_those_that_warcio_reads(path: Path) -> None:
+    with contextlib.redirect_stderr(io.StringIO()):
+        with path.open("rb") as stream:
+            ours = [record.body for record in records(stream, path.name, 1 << 24) if isinstance(record, Record)]
+        with path.open("rb") as stream:
+            theirs = [record.raw_stream.read() for record in ArchiveIterator(stream, arc2warc=True)]
+    assert ours == theirs
+    assert any(ours) or path.name == "bad.arc"
 
 
 def test_broken_records_in_the_midst_of_an_archive_cost_only_themselves(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ BOUNDS = [
     ("fineweb", "c4_loose_sentence_count", 5, 4),
     ("fineweb", "c4_loose_lorem_ipsum", 0, 1),
     ("fineweb", "c4_loose_curly_bracket", 0, 1),
-    ("c4", "language_score", 0.99, 0.9899),
+    ("c4", "language_score", 0.65, 0.6499),
     ("refinedweb", "language_score", 0.65, 0.6499),
     ("dclm", "language_score", 0.65, 0.6499),
     ("fineweb", "fineweb_left_terminal_line_share", 0.12, 0.1199),

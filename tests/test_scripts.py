@@ -254,6 +254,9 @@ def test_what_means_nothing_for_a_script_is_nothing() -> None:
         "gopher_duplicate_10_gram_char_share",
     }
     assert "gopher_duplicate_line_share" not in absent["zh"]
+    for text, is_null in (("words of English 一二 ", True), ("a word of English 一 ", False)):  # 2 and 1 of 5 words
+        value_of = float(measure(pa.array([text * 9]))["gopher_mean_word_length"][0])
+        assert (value_of != value_of) == is_null
 
 
 def test_a_rule_judges_no_document_whose_signal_is_null() -> None:

@@ -137,6 +137,7 @@ def _arc_records(stream: IO[bytes], limit: int) -> Iterator[Record | Malformed]:
             if record is None:
                 return
             http = record.http_headers
+            body = record.raw_stream.read(limit + 1)  # before the offset is asked for, which reads to the record's end
             yield Record(
                 kind=record.rec_type if record.rec_type in _KINDS else "other",
                 offset=iterator.get_record_offset(),
@@ -146,7 +147,7 @@ def _arc_records(stream: IO[bytes], limit: int) -> Iterator[Record | Malformed]:
                 content_type=(http.get_header("Content-Type") if http else None) or "",
                 content_encoding=(http.get_header("Content-Encoding") if http else None) or "",
                 transfer_encoding=(http.get_header("Transfer-Encoding") if http else None) or "",
-                body=record.raw_stream.read(limit + 1),
+                body=body,
             )
         except Exception as error:  # warcio raises what its parsers raise
             yield Malformed(stream.tell(), " ".join(str(error).split())[:200])

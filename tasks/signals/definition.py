@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-# What a text's letters must be, more than half of them, for a signal to mean something. Else it is null.
+# What most of a text's letters must be, or its words, for a signal to mean something. Else it is null.
 Needs = Literal["", "parted words", "Latin letters", "stops of ASCII", "letters with case"]
 
 

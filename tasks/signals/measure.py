@@ -19,8 +19,10 @@ GROUPS: tuple[tuple[Signal, ...], ...] = (
     gopher.QUALITY, gopher.REPETITION, c4.SIGNALS, fineweb.SIGNALS, refinedweb.SIGNALS, redpajama.SIGNALS,
 )  # fmt: skip
 SIGNALS = tuple(signal for group in GROUPS for signal in group)
+MOST_WHOLE = 0.25  # of the words: with more letters that count as words, what is said of words says little
 # In the order of the counts of letters that lack it.
 _NEEDS: tuple[Needs, ...] = ("parted words", "Latin letters", "stops of ASCII", "letters with case")
+_WORDS = [signal.name for signal in SIGNALS].index("gopher_word_count")
 _AT = tuple(int(end) for end in np.cumsum([0, *(len(group) for group in GROUPS)]))
 
 
@@ -43,6 +45,8 @@ def measured(texts: pa.Array | pa.ChunkedArray) -> dict[str, npt.NDArray[np.floa
         _measure(data, offsets, tables.properties, tables.lower, *names, room, out, letters)
     for number, need in enumerate(_NEEDS):
         lacking = 2 * letters[:, 1 + number] > letters[:, 0]
+        if need == "parted words":
+            lacking = letters[:, 1] > MOST_WHOLE * out[:, _WORDS]
         for column in (column for column, signal in enumerate(SIGNALS) if signal.needs == need):
             out[lacking, column] = np.nan
     return {signal.name: out[:, column] for column, signal in enumerate(SIGNALS)}

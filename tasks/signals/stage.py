@@ -33,7 +33,7 @@ SCHEMA = pa.schema(
                     "meaning": signal.meaning,
                     "source": signal.source,
                     "version": str(signal.version),
-                    **({"null where": f"half of the letters or more are no {signal.needs}"} if signal.needs else {}),
+                    **({"null where": f"too few of the letters are or have {signal.needs}"} if signal.needs else {}),
                 },
             )
             for signal in SIGNALS
