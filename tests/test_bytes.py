@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import random
 import subprocess
+import time
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -170,6 +171,20 @@ def test_a_body_without_a_type_is_what_it_begins_as(body: bytes, kind: str) -> N
 def test_a_type_that_is_said_is_believed() -> None:
     assert media_type("Text/HTML; Charset=UTF-8", b"%PDF-1.7") == "text/html"
     assert media_type("application/json", b"<html>") == "application/json"
+
+
+def test_a_long_prologue_of_comments_takes_no_time() -> None:
+    page = b"<!-- " + b"*" * 60 + b" -->\n"
+    started = time.process_time()
+    assert media_type("text/html", page * 50 + b"<!DOCTYPE html><html>") == "text/html"
+    assert media_type("text/html", page * 50 + b"<rss version='2.0'>") == "text/xml"
+    assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize("label", ["iso-2022-kr", "hz-gb-2312", "iso-2022-cn", "replacement"])
+def test_a_charset_that_browsers_do_not_read_says_nothing(label: str) -> None:
+    body = ("<p>" + "Das alte Café an der Brücke ist schön. " * 9).encode("latin-1")
+    assert "Café an der Brücke" in decode(body, f"text/html; charset={label}")
 
 
 def test_plain_text_is_a_document_and_a_list_of_addresses_none() -> None:

@@ -113,6 +113,20 @@ def test_a_sitemap_with_bare_ampersands_gives_its_addresses() -> None:
     assert addresses(body) == ["http://a.example/?a=1&b=2&c=3&d=4"]
 
 
+def test_addresses_in_cdata_and_in_utf_16_are_as_they_are() -> None:
+    entry = "<url><loc><![CDATA[http://a.example/p?a=1&b=2]]></loc></url>"
+    assert addresses(f"{XML}<urlset>{entry}</urlset>") == ["http://a.example/p?a=1&b=2"]
+    bare = "<url><loc>http://a.example/q?a=1&b=2</loc></url>"
+    assert addresses(f"{XML}<urlset>{entry}{bare}</urlset>") == [
+        "http://a.example/p?a=1&b=2",
+        "http://a.example/q?a=1&b=2",
+    ]
+    wide = '<?xml version="1.0" encoding="UTF-16"?><urlset><url><loc>http://a.example/?a=1&amp;b=2</loc></url></urlset>'
+    assert [found.url for found in entries_of(wide.encode("utf-16"), "http://a.example/")] == [
+        "http://a.example/?a=1&b=2"
+    ]
+
+
 def test_a_sitemap_gives_the_page_before_its_versions_in_other_languages() -> None:
     french = '<xhtml:link rel="alternate" hreflang="fr" href="http://a.example/fr"/>'
     for entry in (f"{french}<loc>http://a.example/en</loc>", f"<loc>http://a.example/en</loc>{french}"):

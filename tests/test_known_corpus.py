@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -213,7 +214,7 @@ def test_artifacts_count_what_went_in_and_what_came_out(pipeline: Pipeline) -> N
         assert (row["rows"], row["bytes"]) == (part["n"], part["size"])
 
 
-def test_the_tokenizer_learns_from_the_corpus_in_its_order_up_to_its_bytes(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_the_tokenizer_learns_from_the_documents_that_are_drawn(pipeline: Pipeline, tmp_path: Path) -> None:
     def learnt(texts: list[str], vocabulary: int) -> dict[str, int]:
         plain = Tokenizer(models.BPE())
         plain.pre_tokenizer = pre_tokenizers.Sequence(
@@ -228,13 +229,27 @@ def test_the_tokenizer_learns_from_the_corpus_in_its_order_up_to_its_bytes(pipel
         )
         return plain.get_vocab()
 
-    corpus = read_tables(pipeline.store, pipeline.plan["select"][0].ref, "corpus")["text"].to_pylist()
-    for limit, texts in (
-        (1 << 30, corpus),
-        (1, corpus[:1]),
-        (len(corpus[0]), corpus[:1]),
-        (len(corpus[0]) + 1, corpus[:2]),
-    ):
+    table = read_tables(pipeline.store, pipeline.plan["select"][0].ref, "corpus", ["id", "source", "text"])
+    corpus = table["text"].to_pylist()
+    sizes = [len(text.encode()) for text in corpus]
+    # By hand: of each source, documents by the SHA-256 of (seed, purpose, id), as long as they fit into its equal share.
+    half = sum(sizes) // 2
+    sources = sorted(set(table["source"].to_pylist()))
+    drawn = set()
+    for source in sources:
+        own = [n for n, name in enumerate(table["source"].to_pylist()) if name == source]
+        room = half / len(sources)
+        assert sum(sizes[n] for n in own) > room  # else the others would have what is left of it
+        for n in sorted(
+            own,
+            key=lambda n: hashlib.sha256(repr((1, "tokenizer", table["id"][n].as_py())).encode()).digest()[:8][::-1],
+        ):
+            room -= sizes[n]
+            if room < -0.5:
+                break
+            drawn.add(n)
+    assert 0 < len(drawn) < len(corpus)
+    for limit, texts in ((1 << 30, corpus), (half, [text for n, text in enumerate(corpus) if n in drawn])):
         recipe = Path(pipeline.store.url).parent / "recipe.toml"
         other = Pipeline(load_recipe(str(recipe), (f"tokenizer.train_bytes={limit}",)))
         other.make("tokenizer")

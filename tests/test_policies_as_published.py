@@ -73,6 +73,29 @@ def test_a_policy_is_in_sequence_only_where_it_says_so() -> None:
     assert "fineweb_left_duplicate_line_char_share above 0.01" in policies.load("fineweb").labels
 
 
+def test_a_policy_in_sequence_is_read_and_changed_as_it_is_written() -> None:
+    fineweb = policies.load("fineweb")
+    written = [rule.signal for rule in fineweb.rules]
+    assert "fineweb_short_line_share" in written
+    assert "fineweb_left_short_line_share" in fineweb.signals
+    assert "fineweb_short_line_share" not in fineweb.signals
+    at_once = Policy.model_validate(fineweb.model_dump() | {"sequential": False})
+    assert "fineweb_short_line_share" in at_once.signals
+
+
+def test_brackets_that_end_programs_are_no_sites_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = {
+        f"f{n}": f"int f{n}(int x) {{\n" + "\n".join(f"  x += {n * k};" for k in range(9)) + "\n  return x;\n}"
+        for n in range(1, 9)
+    }
+    for policy in ("documentation", "site"):
+        (tmp_path / policy).mkdir()
+        pipeline = made(tmp_path / policy, monkeypatch, policy, texts, "remove_duplicates = false")
+        found = [row["text"] for row in rows(pipeline.store, "SELECT text FROM corpus")]
+        assert len(found) == 8
+        assert all(text.endswith("  return x;\n}") for text in found)
+
+
 def test_c4_takes_citation_marks_out_of_lines_that_stay() -> None:
     text = "The marks were cut[1] in three goes.[12]\nEdit [edit] this [citation needed] line [] now [a].\nx[1]"
     assert without_lines(pa.chunked_array([[text]]), ("c4_citations",)) == [
@@ -95,13 +118,12 @@ def pages(count: int) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("policy", ["site", "documentation"])
 def test_what_a_site_writes_at_the_head_and_the_end_of_its_pages_goes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = pages(6)
     assert all(text.startswith("Quiet. Honest. Afloat.\n") for text in texts.values())
-    pipeline = made(tmp_path, monkeypatch, policy, texts, "remove_duplicates = false")
+    pipeline = made(tmp_path, monkeypatch, "site", texts, "remove_duplicates = false")
     found = {row["url"]: row["text"].split("\n") for row in rows(pipeline.store, "SELECT url, text FROM corpus")}
     assert len(found) == 6
     for number in range(6):

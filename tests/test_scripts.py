@@ -22,13 +22,15 @@ from flows.making import Pipeline
 from flows.query import rows
 from flows.recipe.loading import load_recipe
 from tasks.dedup.minhash import Scheme, sketches
+from tasks.dedup.vectors import LANES
+from tasks.dedup.words import room_for, text_buffers
 from tasks.select.policy import Policy, Rule
 from tasks.signals.stage import measure
 from tasks.text.grams import normalised
 from tasks.text.normal import Places, in_normal_form, normal
 from tasks.web.charsets import decode
 from tests.conftest import SHARED
-from tests.test_dedup import similarity
+from tests.test_dedup import similarity, words_of
 from warehouse.errors import SettingError
 
 WHOLE = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}]")
@@ -126,6 +128,19 @@ def test_a_chinese_story_with_five_small_edits_is_a_candidate() -> None:
         other = other.replace(old, new, 1)
     one, two = sketches(pa.array([story, other]), Scheme()).keys.T
     assert (one == two).any()
+
+
+@given(st.text(st.sampled_from("Ⱥ一aก ำ한ｱ𠀀é_-"), max_size=400))
+@settings(deadline=None)
+def test_words_fit_into_the_memory_that_is_kept_for_them(text: str) -> None:
+    room = room_for(text_buffers(pa.array([text]))[1])
+    words = " ".join(words_of(text)).encode()
+    assert len(words) + 1 + LANES <= len(room.words)
+    assert len(words_of(text)) + 1 <= len(room.starts)
+    assert (
+        sketches(pa.array([text] * 3), Scheme(), keep_hashes=True).digests
+        == sketches(pa.array([text]), Scheme()).digests
+    ).all()
 
 
 SAMPLES = {

@@ -257,7 +257,7 @@ def test_mixture_says_tokens_and_weight_of_each_source(pipeline: Pipeline) -> No
 def test_commands_show_what_they_promise(finished: Run) -> None:
     shown = finished.here("what-if", "fineweb", "-c", "demo-tiny")
     assert shown.returncode == 0, shown.stderr
-    assert "fineweb_duplicate_line_char_share above 0.01" in shown.stdout
+    assert "fineweb_left_duplicate_line_char_share above 0.01" in shown.stdout
     assert "are kept, and would not be" in shown.stdout
     bars = finished.here("histogram", "gopher_word_count", "-c", "demo-tiny")
     counts = [int(n.replace(",", "")) for n in re.findall(r": ([\d,]+) kept, ([\d,]+) removed", bars.stdout) for n in n]

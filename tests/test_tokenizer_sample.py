@@ -16,7 +16,7 @@ from flows.graph import made_from
 from flows.making import Pipeline
 from flows.recipe.loading import load_recipe
 from tasks.tokens.tokenizer import Codec, TokenizerSettings, drawn, shared_out
-from warehouse.errors import SettingError
+from warehouse.errors import GristmillError, SettingError
 
 ENGLISH = "The lock keeper writes the level of the river in a blue book every morning before the first barge comes. "
 GERMAN = (
@@ -42,6 +42,8 @@ def test_sources_have_equal_shares_unless_others_are_named() -> None:
     assert taken(table, train_bytes=400, shares={"a": 3, "b": 1}) == {"a": 300, "b": 100}
     assert taken(table, train_bytes=400, shares={"b": 1}) == {"b": 400}
     assert taken(table, train_bytes=2000) == {"a": 1000, "b": 1000}
+    assert taken(table, train_bytes=5000, shares={"a": 1}) == {"a": 1000}  # a source without a share has none
+    assert taken(corpus(a=[10_000], b=[100] * 1000), train_bytes=5000) == {"b": 2500}  # never more than the room
 
 
 def test_what_a_small_source_leaves_of_its_share_goes_to_the_others() -> None:
@@ -73,7 +75,7 @@ def test_shares_never_exceed_the_room_or_a_source(sizes: dict[str, int], shares:
     assert sum(found.values()) == pytest.approx(min(room, wanted), abs=1e-3)
 
 
-@pytest.mark.parametrize("shares", [{"a": -1.0}, {"a": 0.0}])
+@pytest.mark.parametrize("shares", [{"a": -1.0}, {"a": 0.0}, {"a": float("nan")}, {"a": float("inf")}])
 def test_shares_that_are_none_are_refused(shares: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         TokenizerSettings(shares=shares)
@@ -100,6 +102,8 @@ def test_two_languages_are_learnt_though_one_could_fill_the_sample(
     english, german = (len(text.encode()) / len(codec.encode(text)) for text in (ENGLISH, GERMAN))
     assert np.isclose(english, german, rtol=0.35)
     assert german > 2.5
+    with pytest.raises(GristmillError, match="the tokenizer has no text to learn from"):
+        Pipeline(load_recipe("r.toml", ("tokenizer.train_bytes=10",))).make("tokenizer")
     Path("r.toml").write_text(recipe + "[tokenizer]\nshares={zzy=1.0}\n")
     with pytest.raises(SettingError, match=r"tokenizer\.shares names zzy, which is no source; the nearest is zzz"):
         load_recipe("r.toml")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -30,7 +32,9 @@ _NOT_FOUND = re.compile(
 NOT_FOUND_WORDS = 150  # a page with such a title and more words than this has something to say
 MAX_REFRESH_CHARS = 4000
 # An ampersand that begins no entity: many sitemaps hold addresses as they are.
-_BARE_AMPERSAND = re.compile(rb"&(?!(?:[a-zA-Z][a-zA-Z0-9]*|#[0-9]+|#[xX][0-9a-fA-F]+);)")
+_BARE_AMPERSAND = re.compile(
+    rb"<!\[CDATA\[[^\]]*(?:\](?!\]>)[^\]]*)*+\]\]>|&(?!(?:[a-zA-Z][a-zA-Z0-9]*|#[0-9]+|#[xX][0-9a-fA-F]+);)"
+)
 # What a page repeats of its address or of the date tells two answers apart that say the same: digits and these.
 _DATED = re.compile(
     r"[\d\W_]+|\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\b"
@@ -129,15 +133,24 @@ def entries_of(body: bytes, url: str) -> Iterator[Found]:
         lines = body.decode("utf-8", "replace").split("\n")[:MAX_SITEMAP_LINKS]
         yield from _resolved(((line.strip(), None) for line in lines if line.startswith("http")), url)
         return
-    if not body.startswith(b"<"):
+    if not body.startswith((b"<", codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, recover=True, huge_tree=False)
-    try:
-        root = etree.fromstring(_BARE_AMPERSAND.sub(b"&amp;", body), parser)
-    except etree.XMLSyntaxError:
-        return
+    root = _parsed(body)
     if root is not None and _local(root) in ("urlset", "sitemapindex", "rss", "RDF", "feed"):
         yield from _resolved(_entries(root), url)
+
+
+def _parsed(body: bytes) -> etree._Element | None:
+    """The root of XML, or of what is nearly some: with bare ampersands in addresses, then with whatever else is wrong."""
+    options = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False}
+    for content, recover in ((body, False), (_BARE_AMPERSAND.sub(_escaped, body), True)):
+        with contextlib.suppress(etree.XMLSyntaxError):
+            return etree.fromstring(content, etree.XMLParser(recover=recover, **options))
+    return None
+
+
+def _escaped(found: re.Match[bytes]) -> bytes:
+    return b"&amp;" if found.group() == b"&" else found.group()
 
 
 def _entries(root: etree._Element) -> Iterator[tuple[str, datetime | None]]:

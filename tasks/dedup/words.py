@@ -27,7 +27,10 @@ _UNSEEN = (0xAD, *range(0x200B, 0x200E), 0x2060, 0xFEFF, *range(0xFE00, 0xFE10),
 # What the table says of a code point beside its lower case.
 _WHOLE, _MARK, _SKIPPED = (np.int32(1 << n) for n in (24, 25, 26))
 _CODE = np.int32((1 << 24) - 1)
-_GROWTH = 3, 2  # lower case takes up to 3 bytes where the capital takes 2: U+023A
+_GROWTH = (
+    2,
+    1,
+)  # a letter that is a word takes a space more, and lower case up to 3 bytes where the capital takes 2: U+023A
 _ONE, _LANES, _CHUNK = np.uint64(1), np.uint64(LANES), np.uint64(CHUNK)
 
 

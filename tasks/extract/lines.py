@@ -52,21 +52,59 @@ def _any_of(*words: str, begin: str = r"^\W*(?:", end: str = ")") -> re.Pattern[
 _BYLINE = _any_of(
     "by|von|par|por|di|de|door|av|af|автор|written by|posted|published|updated|last updated|photo|image|source|credit", end=r")\b[: ]"
 )  # fmt: skip
-_CREDIT = _any_of(
-    r"(?:photo|image|picture|illustration|foto|bild|abbildung|symbolbild|titelbild|archivfoto|grafik|imagen|fotografía|immagine|zdjęcie|фото|изображение)s?(?: ?(?:credits?|source|by|von|par|de|di))? ?[:©/]",
-    r"(?:credits?|crédits?(?: photos?)?|bildquelle|bildnachweis|fotonachweis|quelle|fot\.|写真|撮影|图片来源|圖片來源|摄影|攝影|사진) ?[:：=©/]",
-    r"©",
+# A line, or what ends a caption, that says whose a picture is: a word for a picture or its maker, a sign, and a name.
+_PICTURES = (
+    r"(?:photo|image|picture|pic|illustration|foto|bild|abbildung|symbolbild|titelbild|archivfoto|grafik|imagen|fotografía|immagine|zdjęcie|фото|изображение"
+    r"|photo credit|image credit|credit|crédit|bildquelle|bildnachweis|fotonachweis|quelle|fot\.?)s?(?: ?(?:credits?|source|by|von|par|de|di|photos?))?"
 )
-# A caption that stands in the text as a paragraph ends with whose picture it is.
+_CREDIT = re.compile(
+    rf"^\W*{_PICTURES} ?[:©] ?(?P<name>.+)$|^\W*©(?P<holder>.*)$|^\W*(?:写真|撮影|图片来源|圖片來源|摄影|攝影|사진) ?[:：=／/]",
+    re.IGNORECASE,
+)
 _CREDITED = re.compile(
-    r"[(\[](?:image|photo|picture|pic|credit|foto|bild|archiv|imagen|crédit)[^()\[\]]{0,60}[)\]]$"
-    r"|(?:©|\b(?:photo|image|foto|fotos|bild|bilder|picture|credit|crédit|bildquelle|copyright|fot)s? ?[:/©])[^.!?:]{1,60}$"
+    rf"(?:[(\[]{_PICTURES} ?[:©/] ?(?P<name>[^()\[\]]{{1,60}})[)\]]|(?:©|\b{_PICTURES} ?[:©]) ?(?P<holder>[^.!?:]{{1,60}}))$",
+    re.IGNORECASE,
 )
-_CREDIT_SIGNS = frozenset(":/©")
+_CREDIT_SIGNS = frozenset(":/©：／")
+_OF_NAMES = frozenset(
+    [
+        "von",
+        "van",
+        "de",
+        "der",
+        "den",
+        "da",
+        "di",
+        "del",
+        "du",
+        "la",
+        "le",
+        "und",
+        "and",
+        "et",
+        "y",
+        "e",
+        "via",
+        "für",
+        "for",
+        "of",
+        "the",
+        "dpa",
+        "epa",
+        "ap",
+        "afp",
+        "reuters",
+        "getty",
+    ]
+)
+MOST_OF_A_NAME = 8  # words
+# What asks readers for something, or reserves rights, where a text has ended.
 _PROMOTION = re.compile(
-    r"newsletter|subscri|sign (?:me )?up|abonnier|abonnez|abonne-toi|inscrivez|suscr[ií]b|iscriviti|zapisz się|подпи[сш]|assine|inschrijv|meld je aan|prenumer"
-    r"|follow us|folg(?:en sie|t|e) uns|suivez-nous|síguenos|seguici|siga-nos|obserwuj nas|download (?:the|our) app|(?:our|with the) .{0,30}\bapp\b"
-    r"|all rights reserved|alle rechte vorbehalten|tous droits réservés|todos los derechos|tutti i diritti|wszelkie prawa|prawem autorskim|все права|版权所有|無断転載"
+    r"^\W*(?:subscribe|sign (?:me )?up|get (?:the|our) (?:latest|news|app)|join (?:us|our)|follow us|download (?:the|our) app|abonnier(?:e|en sie|t)|jetzt abonnieren"
+    r"|abonnez-vous|abonne-toi|inscrivez-vous|suscr[ií]b(?:ete|ase|e)|iscriviti|zapisz się|подпи(?:шитесь|сывайтесь)|assine (?:a|o|nossa|já)|schrijf je in|meld je aan|prenumerera"
+    r"|folg(?:en sie|t|e) uns|suivez-nous|síguenos|seguici|siga-nos|obserwuj nas|yes[!,] sign me up|do you want to be informed)\b|\bsign up (?:here|now|today|for (?:our|free))\b"
+    r"|\b(?:our|the) (?:free )?(?:daily|weekly|monthly )?newsletter[^.]{0,40}\b(?:sign|subscri)|\b(?:all rights reserved|alle rechte vorbehalten|tous droits réservés"
+    r"|todos los derechos reservados|tutti i diritti riservati|wszelkie prawa zastrzeżone)\b|все права защищены|版权所有|無断転載"
 )
 CAPTION_LINE = 200  # characters: a longer line is no caption
 PROMOTION_LINE = 120  # characters: a longer line is no promotion
@@ -118,7 +156,8 @@ def trimmed(lines: list[str], kinds: list[int], headings: Iterable[str]) -> list
     """
     prose = [not kind & markup.HEADING and _is_prose(line) for line, kind in zip(lines, kinds, strict=True)]
     kept = [
-        bool(kind & _NEVER_JUNK) or not _is_leftover(line, bool(kind & markup.HEADING and follows))
+        bool(kind & _NEVER_JUNK)
+        or not _is_leftover(line, bool(kind & markup.HEADING and follows), bool(kind & markup.ITEM))
         for line, kind, follows in zip(lines, kinds, [*prose[1:], False], strict=False)
     ]
     places = [i for i, is_prose in enumerate(prose) if is_prose and kept[i]]
@@ -162,16 +201,31 @@ def _drop_bare_headings(kinds: list[int], kept: list[bool]) -> None:
             kept[i] = False
 
 
-def _is_leftover(line: str, heads_prose: bool) -> bool:
+def _is_leftover(line: str, heads_prose: bool, is_item: bool) -> bool:
     """Whether a line is a button, an advertisement's label, or a caption that says whose its picture is."""
     if len(line) > CAPTION_LINE:
         return False
-    said = line.lower()
-    if (said[-1:] in ")]" or not _CREDIT_SIGNS.isdisjoint(said)) and _CREDITED.search(said) is not None:
+    if not is_item and not _CREDIT_SIGNS.isdisjoint(line) and _is_credit(line):
         return True
-    if len(said) < PROSE_LINE and _CREDIT.match(said) is not None:
-        return True
-    return not heads_prose and len(line) <= JUNK_LINE and _JUNK.match(said) is not None
+    return not heads_prose and len(line) <= JUNK_LINE and _JUNK.match(line.lower()) is not None
+
+
+def _is_credit(line: str) -> bool:
+    found = _CREDITED.search(line) or (_CREDIT.match(line) if len(line) < PROSE_LINE else None)
+    if found is None:
+        return False
+    if found["name"] is None:
+        return found.group().lstrip().startswith("©") or not found["holder"] or _is_name(found["holder"])
+    return _is_name(found["name"])
+
+
+def _is_name(said: str) -> bool:
+    """Whether words are those of a name: with capitals, but for what stands between them, and no numbers."""
+    words = [word.strip("()[]|/,.&-–\"'") for word in re.split(r"[\s/|,&]+", said)]
+    words = [word for word in words if word]
+    return 0 < len(words) <= MOST_OF_A_NAME and all(
+        word.lower() in _OF_NAMES or (word[0].isupper() and not word.isdigit()) for word in words
+    )
 
 
 def _is_head_matter(line: str, kind: int, titles: set[str]) -> bool:

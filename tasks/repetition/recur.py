@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.compiled import compiled
-from tasks.signals.anatomy import join_paragraphs, mixed, room_for, take_apart
+from tasks.signals.anatomy import HAS_ALPHABETIC, join_paragraphs, mixed, room_for, take_apart
 from tasks.text.characters import characters
 
 LINE, PARAGRAPH, SPAN, EDGE = range(4)
@@ -284,7 +284,7 @@ def _mark(
         begin = texts.offsets[text]
         n_words, n_lines, _ = take_apart(texts.data, begin, texts.offsets[text + 1], properties, lower, words, lines)
         count = _mark_pieces(lines, n_lines, named[0], LINE, text, begin, out, count)
-        count = _mark_edges(lines, n_lines, named[2], text, begin, out, count)
+        count = _mark_edges(words, lines, n_lines, named[2], text, begin, out, count)
         n_paragraphs = join_paragraphs(texts.data, lines, n_lines, paragraphs)
         count = _mark_pieces(paragraphs, n_paragraphs, named[1], PARAGRAPH, text, begin, out, count)
         last = -1  # word behind the stretch that grows
@@ -309,16 +309,29 @@ def _mark_pieces(pieces: Any, n: int, names: Any, kind: int, text: int, begin: i
 
 
 @compiled
-def _mark_edges(lines: Any, n: int, names: Any, text: int, begin: int, out: Stretches, count: int) -> int:
+def _mark_edges(words: Any, lines: Any, n: int, names: Any, text: int, begin: int, out: Stretches, count: int) -> int:
     first, last = 0, n
-    while first < min(n, EDGE_LINES) and _is_among(names, _at_edge(lines, n, first, 0)):
+    while first < min(n, EDGE_LINES) and _says(words, lines, first) and _is_among(names, _at_edge(lines, n, first, 0)):
         first += 1
-    while last > max(first, n - EDGE_LINES) and _is_among(names, _at_edge(lines, n, n - last, 1)):
+    while (
+        last > max(first, n - EDGE_LINES)
+        and _says(words, lines, last - 1)
+        and _is_among(names, _at_edge(lines, n, n - last, 1))
+    ):
         last -= 1
     for line in range(n):
         if not first <= line < last:
             count = _note(lines, line, EDGE, text, begin, out, count)
     return count
+
+
+@compiled
+def _says(words: Any, lines: Any, line: int) -> bool:
+    """Whether a line has a word: brackets that end a program are no site's slogan."""
+    for word in range(lines.first[line], lines.last[line]):  # noqa: SIM110 (numba has no any)
+        if words.kind[word] & HAS_ALPHABETIC:
+            return True
+    return False
 
 
 @compiled

@@ -149,29 +149,29 @@ class Policy(BaseModel):
                 raise ValueError(f"there is no {name} to name here; the nearest is {nearest(name, known)}")
         return names
 
-    @model_validator(mode="after")
-    def _in_sequence(self) -> Policy:
-        if self.sequential:
-            rules = (
-                rule.model_copy(update={"signal": _IN_SEQUENCE.get(rule.signal, rule.signal)}) for rule in self.rules
-            )
-            object.__setattr__(self, "rules", tuple(rules))
-        return self
+    @property
+    def applied(self) -> tuple[Rule, ...]:
+        """The rules over the signals that they ask for in the policy's order."""
+        if not self.sequential:
+            return self.rules
+        return tuple(
+            rule.model_copy(update={"signal": _IN_SEQUENCE.get(rule.signal, rule.signal)}) for rule in self.rules
+        )
 
     @property
     def signals(self) -> list[str]:
         """The signals that its rules ask for, each once."""
-        return list(dict.fromkeys(rule.signal for rule in self.rules))
+        return list(dict.fromkeys(rule.signal for rule in self.applied))
 
     @property
     def labels(self) -> list[str]:
         """The names of all checks, in order."""
-        return [label for rule in self.rules for label in rule.labels()]
+        return [label for rule in self.applied for label in rule.labels()]
 
     def cutoffs(self, column: Callable[[str], pa.ChunkedArray]) -> dict[str, float]:
         """Signal -> the value at which ``top_share`` cuts a source off, given the source's whole columns."""
         found = {}
-        for rule in self.rules:
+        for rule in self.applied:
             if rule.top_share is not None:
                 values = np.sort(column(rule.signal).drop_null().to_numpy())[::-1]
                 kept = max(1, round(rule.top_share * len(values)))
@@ -182,7 +182,7 @@ class Policy(BaseModel):
         """Every rule over a table with doc_id and the signals that are asked for."""
         return [
             check
-            for rule in self.rules
+            for rule in self.applied
             for check in rule.checks(signals[rule.signal], signals["doc_id"], seed, cutoffs.get(rule.signal))
         ]
 

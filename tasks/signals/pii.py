@@ -6,4 +6,4 @@ from tasks import pii
 from tasks.signals.definition import Signal
 
 _MEANING = {kind.name: kind.meaning for kind in pii.KINDS}
-SIGNALS = tuple(Signal(f"pii_{name}_count", "pieces", _MEANING[name], "tasks/pii_kinds.py", 3) for name in pii.NAMES)
+SIGNALS = tuple(Signal(f"pii_{name}_count", "pieces", _MEANING[name], "tasks/pii/kinds.py", 3) for name in pii.NAMES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ class TokenizerSettings(StageSettings):
     @field_validator("shares")
     @classmethod
     def _shares_are_some(cls, shares: dict[str, float]) -> dict[str, float]:
-        if shares and (min(shares.values()) < 0 or not sum(shares.values())):
+        if shares and not (min(shares.values()) >= 0 and 0 < sum(shares.values()) < np.inf):
             raise ValueError("shares are numbers from 0 on, of which one is above 0")
         return shares
 
@@ -82,7 +83,13 @@ class TrainTokenizer(Stage):
             show_progress=False,
             initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         )
-        tokenizer.train_from_iterator(self._texts(), trainer)
+        texts = iter(self._texts())
+        first = next(texts, None)
+        if first is None:
+            raise GristmillError(
+                "the tokenizer has no text to learn from: raise tokenizer.train_bytes, or name sources with documents in tokenizer.shares"
+            )
+        tokenizer.train_from_iterator(chain([first], texts), trainer)
         tokenizer.add_special_tokens([END_OF_TEXT])
         writer.bytes(TOKENIZER_FILE, tokenizer.to_str(pretty=True).encode())
         return Made(statistics={"vocabulary": tokenizer.get_vocab_size()})
@@ -112,7 +119,7 @@ def drawn(documents: pa.Table, settings: TokenizerSettings) -> npt.NDArray[np.bo
     """
     sizes = documents["n_bytes"].to_numpy().astype(np.int64)
     chosen = np.ones(len(sizes), np.bool_)
-    if sizes.sum() <= settings.train_bytes:
+    if sizes.sum() <= settings.train_bytes and not settings.shares:
         return chosen
     names, sources = documents["source"].to_pylist(), sorted(set(documents["source"].to_pylist()))
     rows = {source: np.array([row for row, name in enumerate(names) if name == source]) for source in sources}
@@ -124,8 +131,7 @@ def drawn(documents: pa.Table, settings: TokenizerSettings) -> npt.NDArray[np.bo
     draws = uniform(settings.seed, "tokenizer", documents["id"].to_pylist())
     for source, of_source in rows.items():
         order = of_source[np.argsort(draws[of_source], kind="stable")]
-        before = np.cumsum(sizes[order]) - sizes[order]
-        chosen[order] = before < room[source]
+        chosen[order] = np.cumsum(sizes[order]) <= room[source] + 0.5
     return chosen
 
 

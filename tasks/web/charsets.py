@@ -105,8 +105,8 @@ def _of_meta(body: bytes) -> str:
 def _known(label: str) -> str:
     """The standard's name for a label, Python's for one that the standard does not have; empty for what is none."""
     found = webencodings.lookup(label)
-    if found is not None:
-        return str(found.name)
+    if found is not None:  # "replacement" stands for encodings that browsers do not read
+        return "" if found.name == "replacement" else str(found.name)
     try:
         info = codecs.lookup(label)
     except (LookupError, ValueError):

@@ -19,11 +19,9 @@ _OTHER = re.compile(
     rb"|Rar \x1a\x07|OggS\x00|ID3|MThd|\x00\x00[\x01\x02]\x00|wOF[F2]|\x00\x01\x00\x00|\x1a\x45\xdf\xa3",
     re.DOTALL,
 )
-# A sitemap or feed by what it holds: its root, after declarations and comments.
-_FEED = re.compile(
-    rb"(?:\xef\xbb\xbf)?\s*(?:<\?[^>]*>\s*|<!--.*?-->\s*|<!DOCTYPE (?!html)[^>]*>\s*)*<(?:\w+:)?(?:urlset|sitemapindex|rss|rdf|feed)[\s>]",
-    re.IGNORECASE | re.DOTALL,
-)
+# What a sitemap or feed begins with, after declarations and comments.
+_FEED = re.compile(rb"<(?:\w+:)?(?:urlset|sitemapindex|rss|rdf|feed)[\s>]", re.IGNORECASE)
+_BEFORE_A_FEED = ((b"<!--", b"-->"), (b"<?", b">"), (b"<!doctype", b">"))
 _FEED_BYTES = 4096
 _BINARY_BYTES = bytes({*range(0x20)} - {0x09, 0x0A, 0x0C, 0x0D, 0x1B})
 
@@ -35,7 +33,18 @@ def media_type(content_type: str, body: bytes) -> str:
     """
     said = content_type.split(";", maxsplit=1)[0].strip().lower()
     kind = sniffed(body) if said in _UNKNOWN or "/" not in said else said
-    return XML if kind in HTML_TYPES and _FEED.match(body[:_FEED_BYTES]) else kind
+    return XML if kind in HTML_TYPES and _is_feed(body[:_FEED_BYTES]) else kind
+
+
+def _is_feed(head: bytes) -> bool:
+    """Whether a body's first element is that of a sitemap or feed."""
+    head = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    while not _FEED.match(head):
+        ends = [end for begin, end in _BEFORE_A_FEED if head[: len(begin)].lower() == begin]
+        if not ends or head[:14].lower() == b"<!doctype html" or ends[0] not in head:
+            return False
+        head = head.partition(ends[0])[2].lstrip()
+    return True
 
 
 def sniffed(body: bytes) -> str:

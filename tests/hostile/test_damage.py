@@ -55,6 +55,8 @@ def damage(path: Path, how: str) -> None:
         path.write_bytes(b"")
     elif how == "cut":
         path.write_bytes(content[: len(content) // 2])
+    elif how == "bit" and not content:  # an array of no tokens: a bit too many
+        path.write_bytes(b"\x10")
     elif how == "bit":
         place = len(content) // 2
         path.write_bytes(content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :])

@@ -6,7 +6,14 @@ import ipaddress
 import re
 from collections.abc import Callable
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
+
+
+def _or(*words: str) -> bytes:
+    """Alternatives of words of any script, also with a capital: bytes know no case beyond ASCII."""
+    return b"".join(b"|" + form.encode() for word in words for form in dict.fromkeys((word, word.capitalize())))
+
 
 AT, DOT, COLON, DIGIT, MARK, WIDE_AT = range(1, 7)  # what a byte can be the sign of
 WIDE = b"\xef\xbc\xa0"  # the @ of full width, as Chinese and Japanese keyboards give it
@@ -34,47 +41,57 @@ _EMAIL = re.compile(
 )
 _IP4 = re.compile(rb"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d)")
 _IP6 = re.compile(rb"(?:(?<![\w:.])|(?<=IPv6:))[23][0-9A-Fa-f]{3}:(?:[0-9A-Fa-f]{0,4}:){1,6}[0-9A-Fa-f]{0,4}(?![\w:])")
+# Pieces are possessive: a table of numbers is read once, and not in every way in which its digits could be grouped.
 _PHONE = re.compile(
     # International: a plus sign, 00 or North America's 011, then a country's code.
-    rb"(?<![\w+])(?:\+|(?<![.,])00 ?|(?<![.,])011[ -])(?=[1-9])\d{1,3}[ ./-]?(?:\(\d{1,4}\)[ .-]?)?\d{1,12}(?:[ ./-]{1,2}\d{2,8}){0,5}(?!\w)"
+    rb"(?<![\w+])(?:\+|(?<![.,])00 ?|(?<![.,])011[ -])(?=[1-9])\d{1,15}+(?:[ .-]?\(\d{1,4}\))?(?:[ ./-]{0,2}\d{1,8}+){0,7}(?!\w)"
     # North America: area, exchange and line, of which neither of the first two begins with 0 or 1.
     rb"|(?<![\w.+-])(?:1[ .-])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])[2-9]\d\d[ .-]\d{4}(?!\w|[.-]\d)"
     # National with a trunk prefix, in groups.
-    rb"|(?<![\w.,+-])(?:\(0[1-9]\d{0,4}\)|0[1-9]\d{0,4})[ ./-]{1,3}\d{2,8}(?:[ .-]\d{2,5}){0,4}(?!\w|[.,-]\d)"
+    rb"|(?<![\w.,+-])(?:\(0[1-9]\d{0,4}\)|0[1-9]\d{0,4}+)[ ./-]{1,3}\d{2,8}+(?:[ .-]\d{2,5}+){0,4}(?!\w|[.,-]\d)"
     rb"|(?<![\w.+-])8 ?\(\d{3}\) ?\d{3}[ -]\d\d[ -]\d\d(?!\w)"
-    # Behind a word that says so: any digits in groups.
-    rb"|(?<![\w.+-])\(?\d{2,5}\)?(?:[ ./-]?\d{1,5}){1,5}(?!\w|[.,]\d)"
+    # Behind a word that says so: any digits, in groups or not.
+    rb"|(?<![\w.+-])\(?\d{2,15}+\)?(?:[ ./-]\d{1,8}+){0,5}(?!\w|[.,]\d)"
 )
-# Words for a telephone, as they begin, in the languages of most of the web; and verbs for using one.
+# Words for a telephone, right before a number, in the languages of most of the web.
 _TELEPHONES = re.compile(
-    rb"(?:\b(?:tel|t[e\xc3\xa9]+l|tlf|phone|telephone|mobile?|cell|cellulare|handy|fax|whatsapp|hotline|call|ring|dial|text|sms|telefon|puhelin|sunt|celular"
-    rb"|m\xc3\xb3vil|gsm|appel|chiam|llam|ligue|zadzwo|zavolej|hubungi|b\xe1\xba\xa5m|tho\xe1\xba\xa1i)\w*"
-    + b"".join(
-        b"|" + word.encode()
-        for word in (
-            "тел",
-            "звон",
-            "моб",
-            "τηλ",
-            "טל",
-            "هاتف",
-            "تلفن",
-            "जोन",
-            "फ़ोन",
-            "फोन",
-            "โทร",
-            "电话",
-            "電話",
-            "手机",
-            "手機",
-            "拨打",
-            "致电",
-            "热线",
-            "携帯",
-            "전화",
-            "연락",
-        )
+    rb"(?:(?<![\w\x80-\xff])(?:tel(?:e(?:ph?on|fax))?|t\xc3\xa9l|tlf|phone|mobile?|cell|cellulare|celular|handy|fax|whatsapp|hotline|gsm"
+    rb"|m\xc3\xb3vil|telephone|t\xc3\xa9l\xc3\xa9phone|tel\xc3\xa9fono|telefono|telefoon|puhelin|\xc3\xa7ep|\xc4\x91i\xe1\xbb\x87n tho\xe1\xba\xa1i"
+    rb"|telefon(?:nummer|sz\xc3\xa1mon|u|ie|e)?)"
+    + _or(
+        "тел",
+        "телефон",
+        "моб",
+        "τηλ",
+        "τηλέφωνο",
+        "τηλέφωνο επικοινωνίας",
+        "טל",
+        "טלפון",
+        "هاتف",
+        "تلفن",
+        "फ़ोन",
+        "फोन",
+        "โทร",
+        "电话",
+        "電話",
+        "手机",
+        "手機",
+        "拨打",
+        "致电",
+        "热线",
+        "联系电话",
+        "携帯",
+        "전화",
+        "연락처",
     )
+    + rb")(?:[\s:.,;()\[\]\"'#=/-]|nr|no|num|number|us|me|is|unter|au|al|auf|at){0,12}\Z",
+    re.IGNORECASE,
+)
+# Verbs for using one, before a number in groups.
+_CALLS = re.compile(
+    rb"(?:(?<![\w\x80-\xff-])(?:call|ring|dial|text|reach|phone|appele[rz]|appelez-nous|joindre|chiam(?:are|ate|a)|llam(?:a|e|ar|ame)|ligue|zadzwo\xc5\x84|zavolejte|hubungi"
+    rb"|rufen sie|melden|anrufen)(?![\w\x80-\xff-])"
+    + _or("звоните", "позвоните", "τηλεφωνήστε")
     + rb")[^\d\n]{0,24}\Z",
     re.IGNORECASE,
 )
@@ -82,6 +99,7 @@ _NO_TELEPHONES = re.compile(
     rb"(?<![A-Za-z])(?:isbn|issn|iso|iec|din|doi|order|invoice|ticket|case|docket|serial|part|sku|ref|no\.?|nr\.?|art\.?|pp?\.|vol\.?|\xe2\x84\x96|#|\$|\xe2\x82\xac|\xc2\xa3|siret|ean|upc|pmid|id)[\s:=.]{0,3}\Z",
     re.IGNORECASE,
 )
+_YEARS = re.compile(rb"\(?(?:1[5-9]|20)\d\d[-/ ](?:1[5-9]|20)\d\d")
 _DAY = re.compile(
     rb"(?:0?[1-9]|[12]\d|3[01])[./-](?:0?[1-9]|1[0-2])[./-](?:19|20)?\d\d(?!\d)|(?:19|20)\d\d[./-](?:0[1-9]|1[0-2])[./-]\d\d"
 )
@@ -94,15 +112,15 @@ _THREE_DIGITS = re.compile(r"2[1-689]\d|3[578]\d|42[013]|5[09]\d|6[789]\d|8[058]
 _PLAN_DIGITS = {"1": 11, "7": 11}  # digits of a whole number where the plan knows but one length
 
 _VERSIONS = re.compile(
-    rb"(?:\bv|\bver|version|versi|release|rev|section|sec|\xc2\xa7|chapter|clause|article|art\xc3\xadculo|rule|oid|firmware|build|update|upgrade|patch|driver|kernel|EC"
-    rb"|abschnitt|kapitel|absatz|punkt|paragraph|secci|punto|item|step|figure|table|app\w*"
-    + b"".join(b"|" + word.encode() for word in ("пункт", "верси", "раздел", "版本", "版", "버전", "节", "章"))
-    + rb")[\w\x80-\xff]*[\s:=.,#(]{0,3}\Z|(?:[~^<>]=?|==)\s?\Z|\w-\Z",
+    rb"(?:(?<![\w\x80-\xff])(?:v|ver|versi\w*|releases?|rev(?:ision)?|sections?|secs?|chapter|clause|articles?|art\xc3\xadculo|rules?|oid|firmware|build|updates?"
+    rb"|upgrade|patch|driver|kernel|(?-i:EC)|enzyme|abschnitt|kapitel|absatz|punkt|paragraph|secci\w*|punto|item|step|figure|table|app|aplicativo)|\xc2\xa7"
+    + _or("пункт", "верси", "раздел", "版本", "版", "버전", "节", "章")
+    + rb")[\w\x80-\xff]{0,8}[\s:=.,#(]{0,3}\Z|(?:[~^<>]=?|==)\s?\Z|\w-\Z",
     re.IGNORECASE,
 )
 _HOSTS = re.compile(
     rb"(?:\bip(?:v4)?\b|\bIP|host|server|serveur|servidor|addr|adres|ping|\bdns\b|client|gateway|router|proxy|remote|peer|login|ssh|\bIN\s+A\s|://|@"
-    + b"".join(b"|" + word.encode() for word in ("адрес", "сервер", "地址", "主机", "主機", "サーバ", "서버", "주소"))
+    + _or("адрес", "сервер", "地址", "主机", "主機", "サーバ", "서버", "주소")
     + rb")[^\n]{0,24}\Z",
     re.IGNORECASE,
 )
@@ -116,11 +134,16 @@ _ISSUERS = re.compile(
     r"4(?:\d{12}|\d{15}|\d{18})|(?:5[1-5]\d\d|222[1-9]|22[3-9]\d|2[3-6]\d\d|27[01]\d|2720)\d{12}|3[47]\d{13}|3(?:0[0-5]|[68]\d)\d{11}"
     r"|6(?:011|5\d\d|4[4-9]\d)\d{12}|62\d{14,17}|35(?:2[89]|[3-8]\d)\d{12}|(?:50|5[6-8]|63|67)\d{14}|220[0-4]\d{12}"
 )
+_BODY = rb"(?:[A-Za-z0-9+/=:, \t\r\n\\]|-(?!----))"  # of a key in PEM
 _KEY = re.compile(
-    rb"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[A-Za-z0-9+/=:, \t\r\n\\-]{32,16384}?(?:-----END [A-Z ]{0,30}PRIVATE KEY-----|(?![A-Za-z0-9+/=:, \t\r\n\\-]))"
+    rb"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----(?:"
+    + _BODY
+    + rb"{4,16384}+-----END [A-Z ]{0,30}PRIVATE KEY-----|"
+    + _BODY
+    + rb"{32,16384}+)"
     rb"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36,255}\b|\bgithub_pat_\w{22,255}\b|\bglpat-[\w-]{20,255}"
     rb"|\bxox[abprs]-[A-Za-z0-9-]{10,250}|\bAIza[\w-]{35}(?![\w-])|\b[sr]k_(?:live|test)_[0-9A-Za-z]{16,255}\b"
-    rb"|\bsk-[\w-]{20,250}|\beyJ[\w-]{10,4096}\.[\w-]{10,4096}\.[\w-]{5,4096}"
+    rb"|\bsk-[\w-]{20,250}|(?<![\w-])eyJ[\w-]{10,4096}\.[\w-]{10,4096}\.[\w-]{5,4096}"
     rb"|\bSG\.[\w-]{16,64}\.[\w-]{16,128}|\bwhsec_[\w+/=]{24,128}|\bpypi-[\w-]{50,400}|\bnpm_[A-Za-z0-9]{36}\b|\bhf_[A-Za-z0-9]{30,60}\b"
     rb"|\bkey-[0-9a-f]{32}\b|\bSK[0-9a-f]{32}\b|/services/T[0-9A-Z]{8,12}/B[0-9A-Z]{8,12}/\w{20,30}\b|\bdop_v1_[0-9a-f]{64}\b"
 )
@@ -142,7 +165,7 @@ def _top_level() -> frozenset[bytes]:
     return frozenset(suffix.rpartition(".")[2].encode() for suffix in suffixes) | {b"example", b"test", b"invalid"}
 
 
-def _before(match: Match, most: int = 40) -> bytes:
+def _before(match: Match, most: int = 64) -> bytes:
     return match.string[max(0, match.start() - most) : match.start()]
 
 
@@ -194,26 +217,28 @@ def _is_card(match: Match) -> bool:
 def _is_phone(match: Match) -> bool:
     """International numbers by their country and length, others by their groups, and any behind a word for a telephone."""
     text, before = match.group(), _before(match)
-    digits = "".join(chr(byte) for byte in text if 48 <= byte <= 57)
-    if len(digits) not in PHONE_DIGITS or _NO_TELEPHONES.search(before):
-        return False
-    if text.startswith((b"+", b"00", b"011")):
-        return _is_international(digits.removeprefix("011") if text.startswith(b"011") else digits.removeprefix("00"))
-    if _TELEPHONES.search(before):
-        return True
-    if _DAY.match(text):
-        return False
-    if re.fullmatch(rb"(?:1[ .-])?\(?[2-9]\d\d\)?[ .-]{0,2}[2-9]\d\d[ .-]\d{4}", text):
-        return True
     groups = re.findall(rb"\d+", text)
-    if re.fullmatch(rb"8 ?\(\d{3}\) ?\d{3}[ -]\d\d[ -]\d\d", text):
+    digits = b"".join(groups).decode()
+    if len(digits) not in PHONE_DIGITS or _NO_TELEPHONES.search(before) or _DAY.match(text) or _YEARS.match(text):
+        return False
+    is_called, grows = _TELEPHONES.search(before) is not None, len(groups) > 3 and _grows(groups)
+    if text.startswith((b"+", b"00", b"011")):
+        return not grows and _is_international(digits.removeprefix("011" if text.startswith(b"011") else "00"))
+    if is_called:
         return True
-    return (
-        bool(re.match(rb"\(?0[1-9]", text))
-        and len(digits) in _NATIONAL_DIGITS
-        and len(groups) > 1
-        and len(groups[-1]) > 1
-    )
+    is_asked = len(groups) > 1 and not grows and _CALLS.search(before) is not None
+    if re.fullmatch(rb"(?:1[ .-])?\(?[2-9]\d\d\)?[ .-]{0,2}[2-9]\d\d[ .-]\d{4}", text):
+        return is_asked or text.startswith(b"1") or re.search(rb"[(.-]", text) is not None
+    if is_asked or re.fullmatch(rb"8 ?\(\d{3}\) ?\d{3}[ -]\d\d[ -]\d\d", text):
+        return True
+    has_trunk = re.match(rb"\(?0[1-9]", text) is not None and len(digits) in _NATIONAL_DIGITS
+    return has_trunk and not grows and len(groups) > 1 and len(groups[-1]) > 1
+
+
+def _grows(groups: list[bytes]) -> bool:
+    """Whether numbers are in order, as those of a draw or a scale are."""
+    numbers = [int(group) for group in groups]
+    return all(one < other for one, other in pairwise(numbers))
 
 
 def _is_international(digits: str) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.compiled import compiled
-from tasks.pii_kinds import (
+from tasks.pii.kinds import (
     AT,
     COLON,
     DIGIT,
@@ -28,8 +28,6 @@ from tasks.pii_kinds import (
     WIDE,
     WIDE_AT,
 )
-
-__all__ = ["KINDS", "NAMES", "PLACEHOLDERS", "Found", "counts", "find", "replaced"]
 
 
 class Found(NamedTuple):
@@ -90,7 +88,7 @@ def counts(texts: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:
 _LONGEST_KEY = 17_000
 _GAP = 7  # bytes at most between the digits of one account, card or telephone number
 _LEAST_DIGITS = 8
-BEFORE_DIGITS = 48  # bytes before a number in which a word may say what it is
+BEFORE_DIGITS = 72  # bytes before a number in which a word may say what it is
 _MOST_NOTES = 32  # windows that one byte can add: one for each mark, and the digits before it
 
 
