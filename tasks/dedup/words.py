@@ -27,10 +27,8 @@ _UNSEEN = (0xAD, *range(0x200B, 0x200E), 0x2060, 0xFEFF, *range(0xFE00, 0xFE10),
 # What the table says of a code point beside its lower case.
 _WHOLE, _MARK, _SKIPPED = (np.int32(1 << n) for n in (24, 25, 26))
 _CODE = np.int32((1 << 24) - 1)
-_GROWTH = (
-    2,
-    1,
-)  # a letter that is a word takes a space more, and lower case up to 3 bytes where the capital takes 2: U+023A
+# Bytes of words for each byte of text, at most: a letter that is a word takes a space more, and U+023A a byte more in lower case.
+_GROWTH = 2
 _ONE, _LANES, _CHUNK = np.uint64(1), np.uint64(LANES), np.uint64(CHUNK)
 
 
@@ -47,7 +45,7 @@ def room_for(offsets: npt.NDArray[np.int64]) -> Room:
     most = int(np.diff(offsets).max(initial=0))
     places = most // 2 + PADDING
     return Room(
-        np.zeros(most * _GROWTH[0] // _GROWTH[1] + PADDING, np.uint8),
+        np.zeros(most * _GROWTH + PADDING, np.uint8),
         np.zeros(places, np.uint32),
         np.zeros(places, np.uint32),
     )
