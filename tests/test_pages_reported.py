@@ -141,6 +141,23 @@ def test_what_is_longer_than_the_body_is_no_standfirst() -> None:
     assert "Another story" not in text
 
 
+def test_a_text_in_an_odd_place_stays_where_little_else_is() -> None:
+    links = "".join(f"<li><a href=p{n}>Page number {n} of it</a>" for n in range(9))
+    for name in ("nav", "footer"):
+        assert (
+            text_of(page(f"<div>A site of stones, and of what they say.</div><{name}>{PARAGRAPH * 4}</{name}>")).count(
+                "masons"
+            )
+            == 12
+        )
+    text = text_of(page(f"<ul>{links}</ul><footer>{PARAGRAPH}</footer>"))
+    assert "Page number 8" in text
+    assert "masons" not in text
+    assert "masons" not in text_of(
+        page(f"<article><p>{'A short notice. ' * 20}</p></article><footer>{PARAGRAPH * 9}</footer>")
+    )
+
+
 def test_headings_go_whose_text_went() -> None:
     body = (
         f"<h1>Bridge</h1><h2>Its stones</h2>{PARAGRAPH}<h2>More</h2><h3>Its arches</h3>{PARAGRAPH}"

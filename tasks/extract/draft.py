@@ -96,14 +96,16 @@ class Draft:
         )
 
     def _drop_footers(self) -> None:
-        """Footers go, also from a page whose text is links, where they hold the only prose."""
+        """Footers go where a text remains, or a list of links of a page whose only prose they hold."""
+        if not (markup.FOOTER & self._said[0] or patterns.FOOTER & self._said[1]):
+            return
         before = self.alive
-        self._drop(markup.FOOTER, patterns.FOOTER, ENOUGH_SHARE)
-        if self.alive is before or self.weights[self.alive].sum() == self.weights[before].sum():
+        self._drop(markup.FOOTER, patterns.FOOTER, ENOUGH_SHARE, plenty=ENOUGH)
+        if (self.alive == before).all():
             self._drop(markup.BOILER, 0, 0.0, spared=_NONE)
             self._drop(markup.FOOTER, patterns.FOOTER, 0.0)
-            if self.size[self.alive].sum() < SHORT_BLOCK:
-                self.alive = before
+            is_index = self.weights[self.alive].sum() < INDEX_PROSE and self.size[self.alive].sum() >= SHORT_BLOCK
+            self.alive = self.alive if is_index else before
 
     def _drop_forms(self) -> None:
         self._drop(markup.FORM, 0, ENOUGH_SHARE, largest_share=FORM_SHARE)
