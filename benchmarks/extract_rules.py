@@ -58,7 +58,7 @@ RULES: dict[str, Rule] = {
     "comments go": Rule(Draft, "_drop", _not(patterns.COMMENTS)),
     "a thread may be far longer than its article": Rule(draft, "THREAD_SHARE", draft.ENOUGH_SHARE),
     "an element that says that it holds the text does": Rule(draft, "NAMED_SHARE", {}),
-    "the standfirst is text": Rule(Draft, "standfirst", _none),
+    "the standfirst is text": Rule(Draft, "standfirst", _no_texts),
     "linked teasers go": Rule(Draft, "teasers", _none),
     "blocks of links go": Rule(Draft, "_of_links", _none),
     "ingredients and steps that JSON-LD names": Rule(Unseen, "recipes", _no_texts),

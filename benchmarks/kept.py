@@ -74,8 +74,7 @@ def row_of(kind: str, texts: list[str]) -> Row:
     for name in policy.names():
         asked = policy.load(name)
         rules = [rule for rule in asked.rules if rule.signal in columns and not (rule.pareto or rule.top_share)]
-        table = pa.table({"doc_id": columns["doc_id"]} | {rule.signal: columns[rule.signal] for rule in rules})
-        checks = asked.model_copy(update={"rules": tuple(rules)}).checks(table, 1, {})
+        checks = asked.model_copy(update={"rules": tuple(rules)}).checks(pa.table(columns), 1, {})
         kept = passing(checks, len(texts))
         broken = [next(check.label for check in checks if check.broken[n]) for n in np.flatnonzero(~kept)]
         (most, _), *_ = Counter(broken).most_common(1) or [("", 0)]

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser
 
+from benchmarks.extract_rules import RULES, without
 from benchmarks.pages import scores, sets_of
 from tasks.extract import dom, patterns
 from tasks.extract.metadata import iso_date
@@ -263,3 +264,16 @@ def test_every_pattern_is_found_in_a_name_made_of_it() -> None:
                 state = patterns.FOLLOW[state, symbol]
                 found |= int(patterns.MARKS[state])
             assert found & mark, name
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_each_rule_can_be_left_out(rule: str) -> None:
+    html = (
+        "<html><body><nav><a href=a>Start</a></nav><h1>Bridge</h1><p>The lead of it stands before the text of the article.</p>"
+        f"<div itemprop=articleBody>{PARAGRAPH * 5}<h2>Bare</h2><form><p>Name</p></form><p>Photo: Ann Mason</p></div>"
+        f"<div class=comments>{PARAGRAPH}</div><footer><p>All rights are with the house of the publisher.</p></footer></body></html>"
+    )
+    whole = text_of(html)
+    with without(rule):
+        assert "masons" in text_of(html)
+    assert text_of(html) == whole
