@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,14 @@ def test_what_is_longer_than_the_body_is_no_standfirst() -> None:
     others = "".join(f"<p>Another story, number {n}: {SENTENCE * 2}</p>" for n in range(8))
     text = text_of(page(f"<h1>Bridge</h1><div>{others}</div><div class='article-body'>{PARAGRAPH * 6}</div>"))
     assert "Another story" not in text
+
+
+def test_a_row_of_very_many_cells_is_read_in_time() -> None:
+    cells = "".join(f"<td>{n}" for n in range(30_000))
+    started = time.process_time()
+    text = text_of(page(f"<article>{PARAGRAPH}<table><tr>{cells}</table>{PARAGRAPH}</article>"))
+    assert "29998\t29999" in text
+    assert time.process_time() - started < 5  # a tenth of that here
 
 
 def test_a_text_in_an_odd_place_stays_where_little_else_is() -> None:

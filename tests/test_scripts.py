@@ -27,7 +27,7 @@ from tasks.dedup.words import room_for, text_buffers
 from tasks.select.policy import Policy, Rule
 from tasks.signals.stage import measure
 from tasks.text.grams import normalised
-from tasks.text.normal import Places, in_normal_form, normal
+from tasks.text.normal import Places, in_normal_form
 from tasks.web.charsets import decode
 from tests.conftest import SHARED
 from tests.test_dedup import similarity, words_of
@@ -290,7 +290,3 @@ def test_a_rule_judges_no_document_whose_signal_is_null() -> None:
         Policy(rules=(Rule(signal="quality_score", min=0.5),)).checks(
             pa.table({"doc_id": ["a"], "quality_score": pa.nulls(1, pa.float64())}), 1, {}
         )
-
-
-def test_the_published_text_is_in_normal_form() -> None:
-    assert normal("e\u0301") == "\u00e9"

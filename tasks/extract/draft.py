@@ -245,25 +245,23 @@ class Draft:
         row_of, cell_of, place = rows_of(
             elements.kind, elements.parent, elements.first, elements.last, blocks.start, blocks.stop, blocks.owner
         )
-        lines: list[str] = []
+        rows: list[list[str]] = []
         kinds: list[int] = []
-        row, cells = -1, [""]
+        row = -1
         for block in np.nonzero(chosen)[0].tolist():
             text, kind = self._text(block), int(self.kinds[block])
             if row_of[block] < 0:
                 row = -1
-                lines.append(text)
+                rows.append([text])
                 kinds.append(kind)
                 continue
             if row != row_of[block]:
                 row = int(row_of[block])
-                cells = [""] * int(place[row])
-                lines.append("")
+                rows.append([""] * int(place[row]))
                 kinds.append(kind | markup.CELL)
             number = int(place[cell_of[block]])
-            cells[number] = f"{cells[number]} {' '.join(text.split())}".strip()
-            lines[-1] = "\t".join(cells)
-        return lines, kinds
+            rows[-1][number] = f"{rows[-1][number]} {' '.join(text.split())}".strip()
+        return ["\t".join(cells) for cells in rows], kinds
 
     def _text(self, block: int) -> str:
         return self._text_bytes[self.blocks.start[block] : self.blocks.stop[block]].decode("utf-8", "replace")
