@@ -9,7 +9,7 @@ from tasks.extract import markup
 
 EDGE_LINE = 60  # bytes: a line at an edge that is shorter, and no sentence, is no prose
 PROSE_LINE, SENTENCE = 80, 40  # bytes: prose whatever it ends in, and prose if it ends as a sentence does
-TITLE_WORDS = 10  # characters of the words of a heading that can be told to be the title
+TITLE_CHARACTERS = 10  # characters of the words of a heading that can be told to be the title
 # Of what kind lines are never taken for a button, nor for a date or byline, nor for a leftover at an edge.
 _NEVER_JUNK = markup.TERM | markup.CELL | markup.PRE
 _NO_TITLE = markup.ITEM | markup.CELL | markup.PRE
@@ -146,7 +146,7 @@ def is_about_a_text(line: str) -> bool:
 def is_title(heading: str, title: str) -> bool:
     """Whether a heading says what the page's title says, which may name the site as well."""
     words = _words(heading)
-    return len(words) >= TITLE_WORDS and words in _words(title)
+    return len(words) >= TITLE_CHARACTERS and words in _words(title)
 
 
 def trimmed(lines: list[str], kinds: list[int], headings: Iterable[str]) -> list[str]:
