@@ -25,6 +25,10 @@ def evaluate(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, run_id:
     """
     pipeline = pipeline_of(config, recipe, run_id)
     make(pipeline, "evaluate")
+    make(pipeline, "questions")
+    make(pipeline, "seek")
+    make(pipeline, "expose")
+    make(pipeline, "answer")
     scores = rows(pipeline.store, SCORES, own=pipeline.own, recipe=pipeline.recipe.name)
     show_summary(
         "scores",

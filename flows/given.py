@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from flows.recipe.settings import Recipe
 from tasks.core.stage import Stage
 from tasks.crawl.stage import crawl_to_use
-from tasks.train.names import model_name
+from tasks.train.names import model_name, run_of_model
 from warehouse.removals import Removal
 from warehouse.store import Store
 
@@ -84,4 +84,24 @@ def models(given: Given) -> Sequence[str]:
         model_name(run, step)
         for run, settings in given.recipe.trainings.items()
         for step in (*settings.pinned_steps, None)
+    )
+
+
+def asked(given: Given) -> Sequence[str]:
+    """One artifact a task that models are asked."""
+    return tuple(task.name for task in given.recipe.suite.declared)
+
+
+def whole_asked(given: Given) -> Sequence[str]:
+    """One artifact, where models are asked tasks."""
+    return ("",) if given.recipe.suite.tasks else ()
+
+
+def asked_models(given: Given) -> Sequence[str]:
+    """One artifact a trained network that can continue a text, where models are asked tasks."""
+    trainings = given.recipe.trainings
+    return tuple(
+        model
+        for model in models(given)
+        if given.recipe.suite.tasks and trainings[run_of_model(model)].model.traits.writes
     )

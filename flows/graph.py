@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from flows.given import (
     Given,
+    asked,
+    asked_models,
     crawled,
     examples,
     has_quality,
@@ -16,10 +18,11 @@ from flows.given import (
     sources,
     tested,
     whole,
+    whole_asked,
     whole_tested,
 )
 from tasks.core.graph import Node, Plan, ancestors, every, one, optional, resolve, same
-from tasks.core.stage import Input, Stage
+from tasks.core.stage import Input, Stage, StageSettings
 from tasks.crawl.stage import Crawl, content_input
 from tasks.decontaminate.overlap import Overlap
 from tasks.decontaminate.stage import Decontaminate
@@ -35,6 +38,11 @@ from tasks.select.elect import Elect
 from tasks.select.stage import Select
 from tasks.signals.quality import TrainQuality
 from tasks.signals.stage import Annotate, AnnotateSettings
+from tasks.suite.declared import TASKS
+from tasks.suite.exposure import Expose, Seek
+from tasks.suite.questions import Questions
+from tasks.suite.stage import Answer
+from tasks.suite.synthetic import SCRAMBLES
 from tasks.tokens.pack import Pack
 from tasks.tokens.relatives import Relatives
 from tasks.tokens.split import Split
@@ -101,6 +109,18 @@ def evaluation_of(given: Given, model: str, inputs: dict[str, Input]) -> Stage:
     """The evaluation of a network, on held-out text of all that is trained on."""
     training = trained_as(given, run_of_model(model))
     return Evaluate(given.store, given.recipe.evaluate_settings(), inputs, model, training)
+
+
+def questions_of(given: Given, task: str, inputs: dict[str, Input]) -> Stage:
+    """The questions of a task; words that are scrambled anew are the corpus' own."""
+    settings = given.recipe.suite
+    words = inputs if settings.synthetic and task in SCRAMBLES else {}
+    return Questions(given.store, settings, words, task, TASKS[task])
+
+
+def answers_of(given: Given, model: str, inputs: dict[str, Input]) -> Stage:
+    """The answers of a network to the tasks of the recipe."""
+    return Answer(given.store, given.recipe.suite, inputs, model, trained_as(given, run_of_model(model)))
 
 
 NODES: tuple[Node[Given], ...] = (
@@ -205,6 +225,25 @@ NODES: tuple[Node[Given], ...] = (
             "checkpoint": same("pretrain", of=run_of_model),
         },
         made_by=evaluation_of,
+    ),
+    Node(Questions, asked, reads={"corpus": one("select")}, made_by=questions_of),
+    Node(Seek, whole_asked, lambda _: StageSettings(), {"corpus": one("select"), "questions": every("questions")}),
+    Node(
+        Expose,
+        whole_asked,
+        lambda _: StageSettings(),
+        {"corpus": one("select"), "hits": one("seek"), "questions": every("questions")},
+    ),
+    Node(
+        Answer,
+        asked_models,
+        reads={
+            "questions": every("questions"),
+            "exposed": one("expose"),
+            "tokenizer": one("tokenizer"),
+            "checkpoint": same("pretrain", of=run_of_model),
+        },
+        made_by=answers_of,
     ),
 )
 STAGES = tuple(node.name for node in NODES)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 
 from flows.graph import STAGES
 from flows.making import Pipeline
 from flows.query import connect
 from tasks.evaluate.declared import main_metrics
-from tasks.report import card
+from tasks.report import card, comparison
 from tasks.report.page import render
+from tasks.suite.compare import Comparison
+from tasks.suite.declared import TASKS
+from tasks.suite.published import beside
 from warehouse.artifact import complete
 from warehouse.errors import MissingArtifact
+from warehouse.store import Store
 
 
 def report_path(pipeline: Pipeline) -> str:
     """The report's path below the store: a name for the recipe and the evaluations that it shows."""
-    keys = [evaluation.ref.key for evaluation in pipeline.plan["evaluate"]]
+    plan = pipeline.plan
+    keys = [evaluation.ref.key for node in ("evaluate", "answer") for evaluation in plan[node]]
     named = keys[0] if len(keys) == 1 else hashlib.sha256("".join(keys).encode()).hexdigest()
     return f"reports/{pipeline.recipe.name}-{named[:12]}.html"
 
@@ -24,10 +30,18 @@ def report_path(pipeline: Pipeline) -> str:
 def publish_report(pipeline: Pipeline) -> str:
     """Writes the report of what the catalog shows; returns its address."""
     with connect(pipeline.store, recipe=pipeline.recipe.name, own=pipeline.own, history=False) as connection:
-        page = render(connection, pipeline.recipe.name, STAGES, main_metrics())
+        suite = {task.name: task.main for task in TASKS.values()}
+        page = render(connection, pipeline.recipe.name, STAGES, main_metrics(), suite, beside)
     path = report_path(pipeline)
     pipeline.store.write_bytes(path, page.encode())
     return pipeline.store.address(path)
+
+
+def publish_comparison(store: Store, names: Sequence[str], found: Mapping[str, Sequence[Comparison]]) -> str:
+    """Writes the page on models beside the first one; returns its address."""
+    path = f"reports/compare-{hashlib.sha256(' '.join(names).encode()).hexdigest()[:12]}.html"
+    store.write_bytes(path, comparison.render(names[0], found, beside).encode())
+    return store.address(path)
 
 
 def publish_card(pipeline: Pipeline) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from models.transformer import Cache, Transformer
 
 COLDEST = 1e-3  # temperature below which the likeliest token is taken
+Ended = Callable[[list[int]], bool]  # whether what was written so far is an answer
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,14 @@ class Sampling:
 
 @torch.inference_mode()
 def generate(
-    model: Transformer, prompt: list[int], length: int, sampling: Sampling | None = None, stop: int | None = None
+    model: Transformer,
+    prompt: list[int],
+    length: int,
+    sampling: Sampling | None = None,
+    stop: int | None = None,
+    until: Ended | None = None,
 ) -> list[int]:
-    """Up to ``length`` tokens that follow ``prompt``, ending before ``stop``.
+    """Up to ``length`` tokens that follow ``prompt``, ending before ``stop``, or with the token from which ``until`` says so.
 
     Past the context length the window moves on by half. Raises ValueError for a model that is not causal.
     """
@@ -43,7 +50,7 @@ def generate(
     model.eval()
     sampling = sampling or Sampling()
     if sampling.beams > 1:
-        return _beam_search(model, prompt, length, sampling, stop)
+        return _beam_search(model, prompt, length, sampling, stop, until)
     draw = torch.Generator().manual_seed(sampling.seed)
     tokens = list(prompt)
     window = _Window(model, [tokens])
@@ -52,6 +59,8 @@ def generate(
         if token == stop:
             break
         tokens.append(token)
+        if until is not None and until(tokens[len(prompt) :]):
+            break
         window.extend([tokens])
     return tokens[len(prompt) :]
 
@@ -100,7 +109,9 @@ class _Window:
             layer.reorder(chosen)
 
 
-def _beam_search(model: Transformer, prompt: list[int], length: int, sampling: Sampling, stop: int | None) -> list[int]:
+def _beam_search(
+    model: Transformer, prompt: list[int], length: int, sampling: Sampling, stop: int | None, until: Ended | None
+) -> list[int]:
     beams = [(0.0, list(prompt))]
     window = _Window(model, [prompt])
     ended: list[tuple[float, list[int]]] = []
@@ -113,6 +124,8 @@ def _beam_search(model: Transformer, prompt: list[int], length: int, sampling: S
             made = beams[origin][1]
             if token == stop:
                 ended.append((_normalised(score, len(made) + 1 - len(prompt), sampling), made))
+            elif until is not None and until([*made[len(prompt) :], token]):
+                ended.append((_normalised(score, len(made) + 1 - len(prompt), sampling), [*made, token]))
             elif len(going) < sampling.beams:
                 going.append((score, [*made, token], origin))
         if len(ended) >= sampling.beams or not going:

@@ -63,20 +63,17 @@ def score_masked(model: Bert, batches: Iterable[tuple[Tensor, ...]], bf16: bool 
 
 
 class Network:
-    """A decoder as a language model: long documents in windows of the context length, moved by half of it.
+    """A decoder as a language model: long documents in windows of the context length, moved by ``stride`` tokens.
 
-    Every token but those of the first half of a document's first window is scored with at least half a
-    context before it. ``bf16`` multiplies in bfloat16: never by what the machine has, or scores would depend on it.
+    A stride of 0 is half the context: every token but those of the first half of a document's first window is then
+    scored with at least half a context before it. ``bf16`` multiplies in bfloat16: never by what the machine has, or
+    scores would depend on it.
     """
 
-    def __init__(self, model: Transformer, batch: int = 16, bf16: bool = False) -> None:
+    def __init__(self, model: Transformer, batch: int = 16, bf16: bool = False, stride: int = 0) -> None:
         self.model, self.batch, self.bf16 = model.eval(), batch, bf16
+        self.stride = min(stride or model.arch.context // 2, model.arch.context)
         self.device = next(model.parameters()).device
-
-    @property
-    def stride(self) -> int:
-        """Tokens by which windows move."""
-        return self.model.arch.context // 2
 
     def score(self, documents: list[Tokens]) -> list[Scored]:
         """See LanguageModel."""

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from models.architecture import MLP_RATIO, Architecture
 from models.attention import attend
+from models.layout import Layout
 
 WEIGHT_STD, POSITION_STD = 0.02, 0.01  # Radford et al. 2018, 2019 and the released code
 
@@ -65,13 +66,16 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(arch.width, 3 * arch.inner_width)
         self.out = nn.Linear(arch.inner_width, arch.width)
 
-    def forward(self, x: Tensor, past: KeyValues | None = None) -> Tensor:
+    def forward(self, x: Tensor, past: KeyValues | None = None, layout: Layout | None = None) -> Tensor:
         """``x`` is (batch, time, width); ``past`` holds keys and values of earlier positions, and takes these."""
         batch, time, _ = x.shape
         q, k, v = self.qkv(x).view(batch, time, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         if past is not None:
             k, v = past.extend(k, v)
-        y = attend(q, k, v, self.causal, self.band, self.dropout if self.training else 0.0)
+        if layout is None:
+            y = attend(q, k, v, self.causal, self.band, self.dropout if self.training else 0.0)
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, layout.mask(self.band))
         out: Tensor = self.out(y.transpose(1, 2).reshape(batch, time, -1))
         return out
 
@@ -90,9 +94,9 @@ class Block(nn.Module):
         self.down = nn.Linear(MLP_RATIO * arch.width, arch.width)
         self.dropout = nn.Dropout(arch.dropout)
 
-    def forward(self, x: Tensor, past: KeyValues | None = None) -> Tensor:
+    def forward(self, x: Tensor, past: KeyValues | None = None, layout: Layout | None = None) -> Tensor:
         """(batch, time, width) to the same."""
-        x = x + self.dropout(self.attention(self.ln_1(x) if self.pre_norm else x, past))
+        x = x + self.dropout(self.attention(self.ln_1(x) if self.pre_norm else x, past, layout))
         if self.pre_norm:
             x = x + self.dropout(self.mlp(self.ln_2(x)))
         else:
@@ -139,16 +143,28 @@ class Transformer(nn.Module):
                 nn.init.normal_(parameter, std=scaled if kind == "gpt2" else WEIGHT_STD, generator=draw)
         return self
 
-    def hidden(self, ids: Tensor, cache: Cache | None = None, types: Tensor | None = None) -> Tensor:
-        """The final hidden states, (batch, time, width); with a cache the ids go on from what it holds."""
+    def hidden(
+        self, ids: Tensor, cache: Cache | None = None, types: Tensor | None = None, layout: Layout | None = None
+    ) -> Tensor:
+        """The final hidden states, (batch, time, width); with a cache the ids go on from what it holds.
+
+        A ``layout`` says where tokens stand and what they see, where that is not what came before them.
+        """
         start = cache[0].time if cache else 0
-        x = self.tokens(ids) + self.positions.weight[start : start + ids.shape[1]]
+        stand = (
+            self.positions.weight[start : start + ids.shape[1]] if layout is None else self.positions(layout.positions)
+        )
+        x = self.tokens(ids) + stand
         if self.token_types is not None:
             x = x + self.token_types(torch.zeros_like(ids) if types is None else types)
         x = self.dropout(self.ln_embedding(x))
         for index, block in enumerate(self.blocks):
             past = cache[index] if cache else None
-            x = checkpoint(block, x, use_reentrant=False) if self.recompute and self.training else block(x, past)
+            x = (
+                checkpoint(block, x, use_reentrant=False)
+                if self.recompute and self.training
+                else block(x, past, layout)
+            )
         final: Tensor = self.ln_final(x)
         return final
 

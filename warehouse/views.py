@@ -25,8 +25,11 @@ JOINED_VIEWS: dict[str, str] = {
         SELECT m.*, n.model FROM stored.all_metrics m LEFT JOIN stored.run_names n USING (run)""",
     # A baseline stands in the evaluation of each network that it was held against.
     "evaluations": """
-        SELECT DISTINCT e.*, coalesce(m.name, e.run) AS model
-        FROM stored.evaluations e LEFT JOIN stored.model_names m USING (run, step)""",
+        SELECT e.*, coalesce(m.name, e.run) AS model,
+               stddev_samp(e.value) OVER (PARTITION BY e.run, e.step, e.task, e.shots, e.metric) AS spread
+        FROM (SELECT DISTINCT * FROM stored.evaluations) e LEFT JOIN stored.model_names m USING (run, step)""",
+    "answers": """
+        SELECT a.*, coalesce(m.name, a.run) AS model FROM stored.answers a LEFT JOIN stored.model_names m USING (run, step)""",
     "samples": """
         SELECT s.*, m.name AS model FROM stored.samples s LEFT JOIN stored.model_names m USING (run, step)""",
 }

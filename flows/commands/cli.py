@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from flows.commands import ask, networks
+from flows.commands import ask, compare, networks
 from flows.commands.options import DEFAULT, INTERRUPTED, STOPPED, Config, Overrides, Verbose, console, recipe_of
 from flows.terminal import plain, shown
 from tasks.core.process import is_out_of_memory
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 app.add_typer(ask.app)
 app.add_typer(networks.app)
+app.add_typer(compare.app)
 
 
 def _run_flow(
@@ -165,9 +167,23 @@ def pretrain(config: Config = DEFAULT, overrides: Overrides = [], verbose: Verbo
 
 
 @app.command()
-def evaluate(config: Config = DEFAULT, overrides: Overrides = [], verbose: Verbose = False) -> None:
-    """Scores the trained models beside the baselines and writes the report."""
-    _run_flow("evaluate", config, overrides, verbose, ("evaluate",))
+def evaluate(
+    config: Config = DEFAULT,
+    overrides: Overrides = [],
+    suite: Annotated[
+        list[str], typer.Option(help="suite or task to ask: core, gpt2, gpt3, hellaswag, …; may be repeated")
+    ] = [],
+    shots: Annotated[list[str], typer.Option(help="demonstrations before a question, or few; may be repeated")] = [],
+    limit: Annotated[
+        int, typer.Option(help="questions of a task at most, 0 for all that suite.max_questions allows", min=0)
+    ] = 0,
+    verbose: Verbose = False,
+) -> None:
+    """Scores the trained models beside the baselines, asks them the tasks of a suite, and writes the report."""
+    asked = [f"suite.tasks={json.dumps(suite)}"] if suite else []
+    asked += [f"suite.shots={json.dumps([int(one) if one.isdecimal() else one for one in shots])}"] if shots else []
+    asked += [f"suite.max_questions={limit}"] if limit else []
+    _run_flow("evaluate", config, [*overrides, *asked], verbose, ("evaluate", "answer"))
 
 
 @app.command()

@@ -19,6 +19,7 @@ from tasks.select import policy as policies_of
 from tasks.select.facts import SelectSettings
 from tasks.select.policy import Policy
 from tasks.signals.quality import QualitySettings
+from tasks.suite.settings import SuiteSettings
 from tasks.tokens.relatives import RelativesSettings
 from tasks.tokens.split import HoldOutSettings, RelatedSettings, SplitSettings
 from tasks.tokens.tokenizer import TokenizerSettings
@@ -73,7 +74,8 @@ class Recipe(BaseModel):
         description="name -> a training run: what it has other than [pretrain], and [model] as its own section model; "
         "initial names another one to start from",
     )
-    evaluate: EvaluateSettings = Field(default=EvaluateSettings(), description="a model to scores")
+    evaluate: EvaluateSettings = Field(default=EvaluateSettings(), description="a model to scores on held-out text")
+    suite: SuiteSettings = Field(default=SuiteSettings(), description="published tasks, and how models are asked them")
 
     @model_validator(mode="before")
     @classmethod

@@ -116,3 +116,17 @@ def curves(
     if lines:
         axes.legend(frameon=False)
     return _svg(figure)
+
+
+def differences(labels: Sequence[str], values: Sequence[float], spans: Sequence[tuple[float, float]], unit: str) -> str:
+    """A point with its interval for each row, first on top, beside the line of no difference."""
+    figure, axes = _axes(7.2, 0.6 + 0.28 * len(labels))
+    for row, (value, (low, high)) in enumerate(zip(values, spans, strict=True)):
+        color = FAINT if low <= 0 <= high else PALETTE[0] if value > 0 else PALETTE[4]
+        axes.plot([low, high], [row, row], color=color, lw=2.5, solid_capstyle="round")
+        axes.plot([value], [row], "o", color=INK, ms=4)
+    axes.axvline(0, color=INK, lw=0.8, ls=":")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_xlabel(unit)
+    return _svg(figure)

@@ -45,7 +45,7 @@ def networks(asked: Asked) -> list[dict[str, str]]:
 def scores(asked: Asked) -> list[dict[str, Any]]:
     """Every figure, the best first within its metric."""
     found = asked.rows(
-        "FROM evaluations ORDER BY task, shots, metric, CASE WHEN metric LIKE '%accuracy' THEN -value ELSE value END, model"
+        "FROM evaluations WHERE prompt IS NULL ORDER BY task, shots, metric, CASE WHEN metric LIKE '%accuracy' THEN -value ELSE value END, model"
     )
     return [
         {

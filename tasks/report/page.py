@@ -8,16 +8,24 @@ from pathlib import Path
 import duckdb
 import jinja2
 
-from tasks.report import corpus, networks
+from tasks.report import answers, corpus, networks
 from tasks.report.asked import Asked
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
-def render(connection: duckdb.DuckDBPyConnection, name: str, stages: Sequence[str], mains: Mapping[str, str]) -> str:
+def render(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    stages: Sequence[str],
+    mains: Mapping[str, str],
+    suite: Mapping[str, str],
+    published: answers.Published,
+) -> str:
     """The report on what a catalog shows, as HTML that needs nothing beside it.
 
-    ``stages`` are those of the graph in their order; ``mains``, task -> the metric that is drawn of it.
+    ``stages`` are those of the graph in their order; ``mains``, task on held-out text -> the metric that is drawn of it;
+    ``suite`` the same of published tasks, and ``published`` gives what papers report of one.
     """
     asked = Asked(connection)
     mixture, shares = corpus.mixture(asked)
@@ -29,6 +37,9 @@ def render(connection: duckdb.DuckDBPyConnection, name: str, stages: Sequence[st
         networks=networks.networks(asked),
         tasks=networks.pictures(asked, mains),
         scores=networks.scores(asked),
+        answers=answers.scores(asked, suite, published),
+        answers_picture=answers.picture(asked),
+        examples=answers.examples(asked),
         samples=asked.rows("FROM samples ORDER BY model, prompt"),
         loss=networks.losses(asked),
         funnel=corpus.funnel(asked, stages),

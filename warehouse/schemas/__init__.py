@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from warehouse.schemas import corpus, crawl, record, repetition
+from warehouse.schemas import asked, corpus, crawl, record, repetition
+from warehouse.schemas.asked import *  # noqa: F403
 from warehouse.schemas.corpus import *  # noqa: F403
 from warehouse.schemas.crawl import *  # noqa: F403
 from warehouse.schemas.record import *  # noqa: F403
 from warehouse.schemas.repetition import *  # noqa: F403
 
-STORED: dict[str, pa.Schema] = {**crawl.TABLES, **corpus.TABLES, **repetition.TABLES, **record.TABLES}
+STORED: dict[str, pa.Schema] = {**crawl.TABLES, **corpus.TABLES, **repetition.TABLES, **record.TABLES, **asked.TABLES}

@@ -28,7 +28,12 @@ EVALUATIONS = pa.schema(
         field("n", INT, "documents or examples"),
         field("clean_value", REAL, "the score on clean examples alone, null where not measured or where there is none"),
         field("share_clean", REAL, "share of them, null where not measured"),
+        field("dirty_value", REAL, "the score on the others"),
         field("overlap", REAL, "mean share of the 8-grams of what was asked that stand in training text"),
+        field("chance", REAL, "accuracy of a guess among the choices, null where nothing is chosen"),
+        field("prompt", TEXT, "which of the task's prompts, null for what has none"),
+        field("seed", INT, "seed of the demonstrations, null where none is shown"),
+        field("protocol", TEXT, "how it was asked: window, stride, what stands before, normaliser"),
     ]
 )
 

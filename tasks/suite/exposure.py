@@ -1,0 +1,214 @@
+"""seek and expose: which questions stand in the corpus that a model was trained on (Brown et al. 2020, appendix C, table C.1).
+
+N is the 5th percentile of a task's questions in words, at least 8 and at most 13; a question is dirty where any of its
+N-grams stands in a document. Of a shorter one all words are looked for, from five on; of fewer nothing can be told. What stands in
+more than ten documents is a phrase of the language and tells nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.core.stage import Made, Report, Stage
+from tasks.text.buffers import buffers
+from tasks.text.grams import GramIndex, find, grams_of, index_of, normalised
+from tasks.text.normal import in_normal_form
+from warehouse import schemas
+from warehouse.artifact import PartWriter, file_of, load, read_tables
+from warehouse.scan import scan
+
+SHORTEST, LONGEST, PERCENTILE = 8, 13, 5
+FEWEST_WORDS = 5  # of a question that is looked for whole
+MOST_DOCUMENTS = 10
+CONTEXT_CHARS = 80  # shown on both sides of a match
+ROLE = "questions/"
+Grams = npt.NDArray[np.uint64]
+
+
+def words_of_task(lengths: Sequence[int]) -> int:
+    """N: the 5th percentile of the questions' lengths in words, from 8 to 13."""
+    return int(np.clip(np.percentile(lengths, PERCENTILE, method="lower"), SHORTEST, LONGEST))
+
+
+class _Asked:
+    """The questions of one task and their n-grams: of each length that is looked for, their names and whose they are."""
+
+    def __init__(self, stage: Stage, role: str) -> None:
+        table = read_tables(stage.store, stage.inputs[role].ref, "questions", ["example_id", "role", "text"])
+        table = table.filter(pc.equal(table["role"], "asked"))
+        self.task, self.names = role.removeprefix(ROLE), table["example_id"].to_pylist()
+        lengths = np.array([len(normalised(text)) for text in table["text"].to_pylist()])
+        self.n = words_of_task(lengths.tolist())
+        sought = np.where(lengths < FEWEST_WORDS, 0, np.minimum(lengths, self.n))  # 0: too short to tell
+        self.grams: dict[int, tuple[Grams, npt.NDArray[np.int64]]] = {}
+        for n in np.unique(sought[sought > 0]).tolist():
+            places = np.flatnonzero(sought == n)
+            names, owners = grams_of(*buffers(table["text"].take(pa.array(places))), n)
+            self.grams[n] = names, places[owners]
+
+    @property
+    def names_of_grams(self) -> Grams:
+        """All of them."""
+        return np.concatenate([np.empty(0, np.uint64), *(names for names, _ in self.grams.values())])
+
+    @property
+    def owners(self) -> npt.NDArray[np.int64]:
+        """Whose each of them is."""
+        return np.concatenate([np.empty(0, np.int64), *(owners for _, owners in self.grams.values())])
+
+
+def _asked(stage: Stage) -> list[_Asked]:
+    return [_Asked(stage, role) for role in sorted(stage.inputs) if role.startswith(ROLE)]
+
+
+class Seek(Stage):
+    """Where the N-grams of questions stand in the corpus. Inputs: ``corpus``, ``questions/…``."""
+
+    name = "seek"
+    version = 1
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {}
+
+    def plan(self) -> Sequence[str]:
+        return [part.part for part in load(self.store, self.inputs["corpus"].ref).parts]
+
+    def part_inputs(self, part: str) -> Sequence[str]:
+        asked = [f"{role} {one.identity}" for role, one in sorted(self.inputs.items()) if role.startswith(ROLE)]
+        return [file_of(self.store, self.inputs["corpus"].ref, "corpus", part).sha256, *asked]
+
+    def make(self, part: str, writer: PartWriter, report: Report) -> Made:
+        """Looks for each N-gram in the documents of one part."""
+        documents = read_tables(self.store, self.inputs["corpus"].ref, "corpus", ["id", "text"], [part])
+        texts, others = in_normal_form(documents["text"])
+        data, offsets = buffers(texts)
+        tables = [schemas.QUESTION_HITS.empty_table()]
+        for index in self._indices:
+            hits = find(data, offsets, index)
+            for row in np.unique(hits.text).tolist() if others else ():
+                if row in others:
+                    here = hits.text == row
+                    hits.start[here], hits.stop[here] = others[row].before(hits.start[here], hits.stop[here])
+            columns = {
+                "doc_id": documents["id"].take(pa.array(hits.text)),
+                "n": np.full(len(hits.text), index.n),
+                "gram": index.names[hits.gram],
+                "start": hits.start,
+                "stop": hits.stop,
+            }
+            tables.append(pa.table(columns, schema=schemas.QUESTION_HITS))
+        writer.table("question_hits", pa.concat_tables(tables))
+        return Made(statistics={"documents": len(documents)})
+
+    @cached_property
+    def _indices(self) -> list[GramIndex]:
+        grams: dict[int, list[Grams]] = defaultdict(list)
+        for asked in _asked(self):
+            for n, (names, _) in asked.grams.items():
+                grams[n].append(names)
+        return [index_of(np.concatenate(found), n) for n, found in sorted(grams.items())]
+
+
+class Expose(Stage):
+    """Which questions of each task are dirty, and where. Inputs: ``corpus``, ``hits``, ``questions/…``."""
+
+    name = "expose"
+    version = 1
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {}
+
+    def plan(self) -> Sequence[str]:
+        return [role.removeprefix(ROLE) for role in sorted(self.inputs) if role.startswith(ROLE)]
+
+    def part_inputs(self, part: str) -> Sequence[str]:
+        return [*(self.inputs[role].identity for role in ("corpus", "hits")), self.inputs[ROLE + part].identity]
+
+    def make(self, part: str, writer: PartWriter, report: Report) -> Made:
+        """Drops N-grams that stand in many documents, and says whose the others are."""
+        asked = _Asked(self, ROLE + part)
+        hits = self._hits(asked)
+        pairs = (
+            pa.table({"owner": asked.owners, "gram": asked.names_of_grams}).group_by(["owner", "gram"]).aggregate([])
+        )
+        owners, grams = pairs["owner"].to_numpy(), pairs["gram"].to_numpy()
+        seen = np.isin(grams, np.unique(hits["gram"].to_numpy()))
+        whole = np.bincount(owners, minlength=len(asked.names)).tolist()
+        there = np.bincount(owners[seen], minlength=len(asked.names)).tolist()
+        rows = [
+            {
+                "task": part,
+                "example_id": name,
+                "words": asked.n,
+                "grams": of,
+                "found": found,
+                "dirty": found > 0 if of else None,
+            }
+            for name, of, found in zip(asked.names, whole, there, strict=True)
+        ]
+        writer.table("exposed", pa.Table.from_pylist(rows, schema=schemas.EXPOSED))
+        contamination = sorted(
+            self._matches(asked, hits), key=lambda row: (row["doc_id"], row["start"], row["example_id"])
+        )
+        writer.table("contamination", pa.Table.from_pylist(contamination, schema=schemas.CONTAMINATION))
+        return Made(statistics={"dirty": sum(bool(row["dirty"]) for row in rows)})
+
+    def _hits(self, asked: _Asked) -> pa.Table:
+        """The hits of a task's N-grams, but those of N-grams that stand in too many documents."""
+        wanted = pa.array(np.unique(asked.names_of_grams))  # a gram's name says its length too
+        found = scan(self.store, [self.inputs["hits"].ref], "question_hits", schemas.QUESTION_HITS.names)
+        mine = (table.filter(pc.is_in(table["gram"], value_set=wanted)).cast(schemas.QUESTION_HITS) for table in found)
+        hits = pa.concat_tables([schemas.QUESTION_HITS.empty_table(), *mine])
+        pairs = hits.select(["gram", "doc_id"]).group_by(["gram", "doc_id"]).aggregate([])
+        counts = pairs.group_by("gram").aggregate([("doc_id", "count")])
+        rare = counts.filter(pc.less_equal(counts["doc_id_count"], MOST_DOCUMENTS))["gram"]
+        return hits.filter(pc.is_in(hits["gram"], value_set=rare.combine_chunks()))
+
+    def _matches(self, asked: _Asked, hits: pa.Table) -> Iterator[dict[str, Any]]:
+        """A row for each stretch of a document that is a question's, with the text around it."""
+        owners: dict[int, list[int]] = defaultdict(list)
+        names, whose = asked.names_of_grams, asked.owners
+        wanted = np.isin(names, np.unique(hits["gram"].to_numpy()))
+        for gram, owner in zip(names[wanted].tolist(), whose[wanted].tolist(), strict=True):
+            if owner not in owners[gram]:
+                owners[gram].append(owner)
+        stretches: dict[str, dict[int, list[list[int]]]] = defaultdict(lambda: defaultdict(list))
+        for row in hits.sort_by([("doc_id", "ascending"), ("start", "ascending")]).to_pylist():
+            for owner in owners[row["gram"]]:
+                mine = stretches[row["doc_id"]][owner]
+                if mine and row["start"] <= mine[-1][1]:
+                    mine[-1][1] = max(mine[-1][1], row["stop"])
+                else:
+                    mine.append([row["start"], row["stop"]])
+        for doc_id, text in self._texts(list(stretches)):
+            encoded = text.encode()
+            for owner, places in stretches[doc_id].items():
+                for start, stop in places:
+                    first, last = len(encoded[:start].decode()), len(encoded[:stop].decode())
+                    yield {
+                        "doc_id": doc_id,
+                        "benchmark": asked.task,
+                        "example_id": asked.names[owner],
+                        "field": "question",
+                        "ngram": " ".join(normalised(text[first:last])),
+                        "context": text[max(0, first - CONTEXT_CHARS) : last + CONTEXT_CHARS],
+                        "start": first,
+                        "stop": last,
+                    }
+
+    def _texts(self, doc_ids: list[str]) -> Iterator[tuple[str, str]]:
+        left, ref = pa.array(sorted(doc_ids), pa.string()), self.inputs["corpus"].ref
+        for part in load(self.store, ref).parts if doc_ids else ():
+            table = read_tables(self.store, ref, "corpus", ["id", "text"], [part.part])
+            table = table.filter(pc.is_in(table["id"], value_set=left))
+            yield from zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True)
