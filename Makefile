@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: install demo test mutate fuzz check audit ui peers clean lock
+.PHONY: install demo scaling test mutate fuzz check audit ui peers clean lock
 
 install: $(INSTALLED)
 
@@ -24,6 +24,10 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 demo: install
 	@$(BIN)/gristmill run demo
+
+# A ladder of five sizes on the demo's corpus, every checkpoint evaluated, and a page of how they scale.
+scaling: install
+	@$(BIN)/gristmill scaling
 
 # PRECISION=fp32 or bf16 trains as on a processor without bfloat16 or with it, whatever this one has; ORDER=SEED shuffles.
 test: install

@@ -87,7 +87,7 @@ def prompts(folder: Path, export: Path, names: list[str], count: int) -> None:
         for question in questions[:count]:
             shown = demonstrations(1, task.name, question, pool, shots)
             one = ask(task.prompts[0], question, shown, encoding.count, context)
-            contexts, asked = [before for before, _ in one.pairs], [answer for _, answer in one.pairs]
+            contexts, asked = [before for before, _ in one.pairs], [answer.removeprefix(" ") for _, answer in one.pairs]
             rows.append(
                 {"id": question.id, "contexts": contexts, "asked": asked, "gold": question.gold, "kind": task.kind}
             )
@@ -96,6 +96,7 @@ def prompts(folder: Path, export: Path, names: list[str], count: int) -> None:
 
 
 def _yaml(name: str, folder: Path, kind: str, partial_scoring: bool) -> str:
+    delimiter = "" if kind == "text" else " "
     how = {
         "choice": 'output_type: multiple_choice\ndoc_to_text: "{{contexts[0]}}"\ndoc_to_choice: asked\ndoc_to_target: gold',
         "last word": 'output_type: loglikelihood\ndoc_to_text: "{{contexts[0]}}"\ndoc_to_target: "{{asked[0]}}"',
@@ -107,7 +108,7 @@ def _yaml(name: str, folder: Path, kind: str, partial_scoring: bool) -> str:
     norm = "  - metric: acc_norm\n" if kind == "choice" and not partial_scoring else ""
     return (
         f"task: {name}\ndataset_path: json\ndataset_kwargs:\n  data_files:\n    test: {folder / name}.jsonl\n"
-        f'test_split: test\ntarget_delimiter: ""\n{how}\nmetric_list:\n  - metric: {metric}\n{norm}'
+        f'test_split: test\ntarget_delimiter: "{delimiter}"\n{how}\nmetric_list:\n  - metric: {metric}\n{norm}'
     )
 
 
@@ -137,7 +138,8 @@ def ours(export: Path, folder: Path, names: list[str]) -> None:
         task = DECLARED[TASKS[name][0]]
         rows = [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
         asked = [
-            Asked(_question(row, Question), tuple(zip(row["contexts"], row["asked"], strict=True)), 0) for row in rows
+            Asked(_question(row, Question), tuple(zip(row["contexts"], _spaced(task, row["asked"]), strict=True)), 0)
+            for row in rows
         ]
         # Windows that do not overlap, as the peer reads texts.
         found = answers(task, task.prompts[0], asked, Reader(Network(model, batch=16, stride=context), encoding))
@@ -145,6 +147,11 @@ def ours(export: Path, folder: Path, names: list[str]) -> None:
         documents += len(found)
         (folder / f"{name}.ours.json").write_text(json.dumps(found))
     print(json.dumps({"documents": documents, "scoring_seconds": seconds}))
+
+
+def _spaced(task: Any, asked: list[str]) -> list[str]:
+    """What is asked with the space before it, which a text has none of."""
+    return asked if task.kind == "text" else [f" {one}" for one in asked]
 
 
 def _question(row: dict[str, Any], make: Any) -> Any:

@@ -39,6 +39,7 @@ from tasks.select.stage import Select
 from tasks.signals.quality import TrainQuality
 from tasks.signals.stage import Annotate, AnnotateSettings
 from tasks.suite.declared import TASKS
+from tasks.suite.endings import NAME as ENDINGS
 from tasks.suite.exposure import Expose, Seek
 from tasks.suite.questions import Questions
 from tasks.suite.stage import Answer
@@ -112,15 +113,21 @@ def evaluation_of(given: Given, model: str, inputs: dict[str, Input]) -> Stage:
 
 
 def questions_of(given: Given, task: str, inputs: dict[str, Input]) -> Stage:
-    """The questions of a task; words that are scrambled anew are the corpus' own."""
+    """The questions of a task; words that are scrambled anew, and texts that are to be gone on with, are the corpus' own."""
     settings = given.recipe.suite
-    words = inputs if settings.synthetic and task in SCRAMBLES else {}
-    return Questions(given.store, settings, words, task, TASKS[task])
+    wanted = (
+        ("corpus", "tokens") if task == ENDINGS else ("corpus",) if settings.synthetic and task in SCRAMBLES else ()
+    )
+    return Questions(
+        given.store, settings.question_settings(), {role: inputs[role] for role in wanted}, task, TASKS[task]
+    )
 
 
 def answers_of(given: Given, model: str, inputs: dict[str, Input]) -> Stage:
     """The answers of a network to the tasks of the recipe."""
-    return Answer(given.store, given.recipe.suite, inputs, model, trained_as(given, run_of_model(model)))
+    return Answer(
+        given.store, given.recipe.suite.asking_settings(), inputs, model, trained_as(given, run_of_model(model))
+    )
 
 
 NODES: tuple[Node[Given], ...] = (
@@ -226,13 +233,13 @@ NODES: tuple[Node[Given], ...] = (
         },
         made_by=evaluation_of,
     ),
-    Node(Questions, asked, reads={"corpus": one("select")}, made_by=questions_of),
+    Node(Questions, asked, reads={"corpus": one("select"), "tokens": one("pack")}, made_by=questions_of),
     Node(Seek, whole_asked, lambda _: StageSettings(), {"corpus": one("select"), "questions": every("questions")}),
     Node(
         Expose,
         whole_asked,
         lambda _: StageSettings(),
-        {"corpus": one("select"), "hits": one("seek"), "questions": every("questions")},
+        {"corpus": one("select"), "tokens": one("pack"), "hits": one("seek"), "questions": every("questions")},
     ),
     Node(
         Answer,

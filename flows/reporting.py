@@ -9,7 +9,7 @@ from flows.graph import STAGES
 from flows.making import Pipeline
 from flows.query import connect
 from tasks.evaluate.declared import main_metrics
-from tasks.report import card, comparison
+from tasks.report import card, comparison, scaling
 from tasks.report.page import render
 from tasks.suite.compare import Comparison
 from tasks.suite.declared import TASKS
@@ -33,6 +33,21 @@ def publish_report(pipeline: Pipeline) -> str:
         suite = {task.name: task.main for task in TASKS.values()}
         page = render(connection, pipeline.recipe.name, STAGES, main_metrics(), suite, beside)
     path = report_path(pipeline)
+    pipeline.store.write_bytes(path, page.encode())
+    return pipeline.store.address(path)
+
+
+def scaling_path(pipeline: Pipeline) -> str:
+    """The path of the page on a ladder, below the store."""
+    return report_path(pipeline).replace("reports/", "reports/scaling-")
+
+
+def publish_scaling(pipeline: Pipeline) -> str:
+    """Writes the page on a recipe's ladder of models; returns its address."""
+    mains = main_metrics() | {task.name: task.main for task in TASKS.values()}
+    with connect(pipeline.store, recipe=pipeline.recipe.name, own=pipeline.own, history=False) as connection:
+        page = scaling.render(connection, pipeline.recipe.name, mains)
+    path = scaling_path(pipeline)
     pipeline.store.write_bytes(path, page.encode())
     return pipeline.store.address(path)
 

@@ -27,6 +27,8 @@ ELSEWHERE = {
     ("overlap", "most_documents"): "only decontaminate counts documents",
     ("overlap", "cut"): "only select cuts",
     ("decontaminate", "cut"): "only select cuts",
+    ("questions", "files"): "only the task's own file",
+    ("answer", "tasks"): "one that is named twice is asked once; test_suite_pipeline.py asks others",
 }
 SETS = """
 [quality]
@@ -35,6 +37,10 @@ negative = ["pages"]
 [decontaminate.sets.quiz]
 files = ["QUIZ"]
 question = ["query"]
+[suite]
+tasks = ["two_digit_addition", "reversed_words"]
+shots = [2]
+synthetic = 6
 """
 
 
@@ -44,7 +50,10 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     folder, draw = tmp_path_factory.mktemp("identity"), Random(1)
     (folder / "quiz.jsonl").write_text('{"query": "' + prose(draw, 3) + '"}')
     sources = {name: [prose(draw, 6) for _ in range(24)] for name in ("plays", "pages")}
-    return pipeline_over(folder, sources, sections=SETTINGS + SETS.replace("QUIZ", str(folder / "quiz.jsonl")))
+    made = pipeline_over(folder, sources, sections=SETTINGS + SETS.replace("QUIZ", str(folder / "quiz.jsonl")))
+    for name in ("questions", "seek", "expose"):
+        made.make(name)
+    return made
 
 
 NAMES = [name for name in STAGES if name not in ("crawl", "evaluate")]
@@ -184,7 +193,12 @@ def test_a_parts_name_knows_the_settings_and_the_version(pipeline: Pipeline, nam
     wanted = {setting for setting, field in type(stage.settings).model_fields.items() if not is_operational(field)}
     wanted -= {setting for stage_name, setting in ELSEWHERE if stage_name == name}
     # What duplicates become is an input of a selection's part, the elections, and no setting of it; so is what is held out.
-    inputs = {"select": {"repeats", "remove_duplicates"}, "pack": {"validation_share"}}
+    # How a question is put is in the name of the part.
+    inputs = {
+        "select": {"repeats", "remove_duplicates"},
+        "pack": {"validation_share"},
+        "answer": {"tasks", "shots", "seeds", "prompts"},
+    }
     assert wanted - seen == inputs.get(name, set())
 
 

@@ -146,7 +146,7 @@ def test_the_funnel_of_a_crawl_starts_from_the_pages_that_it_knows(finished: Run
     store = Store(str(finished.store))
     pipeline = Pipeline(load_recipe("demo-tiny", finished.overrides))
     with connect(store, own=pipeline.own) as connection:
-        page = render(connection, pipeline.recipe.name, STAGES, {})
+        page = render(connection, pipeline.recipe.name, STAGES, {}, {}, lambda *_: [])
     texts = texts_between(page, "Where did the documents go?", "What is the mixture?")
     known = {
         row["subject"]: row["documents_in"]

@@ -41,7 +41,9 @@ def test_demonstrations_are_the_same_whatever_else_is_asked_in_whichever_order()
 
 
 @given(st.integers(0, 59), st.integers(0, 70), st.integers(0, 5))
-def test_demonstrations_are_no_question_twice_none_of_its_passage_and_as_many_as_there_are(place: int, shots: int, seed: int) -> None:
+def test_demonstrations_are_no_question_twice_none_of_its_passage_and_as_many_as_there_are(
+    place: int, shots: int, seed: int
+) -> None:
     shown = drawn(POOL[place], POOL, shots, seed)
     assert len(shown) == len(set(shown)) == min(shots, 58)
     assert not {question.id for question in POOL if question.cluster == POOL[place].cluster} & set(shown)
@@ -62,7 +64,9 @@ def test_demonstrations_are_drawn_evenly() -> None:
 def test_a_prompt_is_description_demonstrations_and_question_and_the_last_ones_stay_where_room_is_short() -> None:
     prompt = Prompt("Q: {question}\nA:", " {answer}", "\n\n", "Sums.\n")
     whole = ask(prompt, POOL[9], POOL[:3], len, 10_000)
-    assert whole.pairs == (("Sums.\nQ: what is 0\nA: 0\n\nQ: what is 1\nA: 1\n\nQ: what is 2\nA: 2\n\nQ: what is 9\nA:", " 9"),)
+    assert whole.pairs == (
+        ("Sums.\nQ: what is 0\nA: 0\n\nQ: what is 1\nA: 1\n\nQ: what is 2\nA: 2\n\nQ: what is 9\nA:", " 9"),
+    )
     assert whole.shown == 3
     length = len(whole.pairs[0][0]) + 2
     assert ask(prompt, POOL[9], POOL[:3], len, length).shown == 3
@@ -144,7 +148,9 @@ def test_an_answer_longer_than_the_context_is_read_in_windows() -> None:
 def test_an_n_gram_model_answers_too() -> None:
     stream = np.array([1, 2, 3, 1, 2, 4, 1, 2, 3] * 20)
     model = NGram(2, 6, stream)
-    ((likely, unlikely),) = continuations(model, [[Continuation(np.array([1, 2]), np.array([3])), Continuation(np.array([1, 2]), np.array([5]))]])
+    ((likely, unlikely),) = continuations(
+        model, [[Continuation(np.array([1, 2]), np.array([3])), Continuation(np.array([1, 2]), np.array([5]))]]
+    )
     assert likely.log_probability[0] > unlikely.log_probability[0]
     assert likely.greedy.tolist() == [True]
 

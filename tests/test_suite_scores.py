@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers import models as kinds
 
 from models.architecture import Architecture
 from models.bert import build
@@ -22,8 +25,6 @@ from tasks.suite.question import Prompt, Question, Task
 from tasks.suite.scores import chance, scored
 from tasks.tokens.tokenizer import END_OF_TEXT, Codec
 from tests.known import chain, transitions
-from tokenizers import Tokenizer, decoders, pre_tokenizers
-from tokenizers import models as kinds
 
 Log = Callable[[int, int], float]  # log P(next | token)
 
@@ -81,7 +82,9 @@ def knowing(codec: Codec, name: str) -> tuple[Transformer, Log]:
 MODELS = ("chain", "unigram", "uniform", "planted")
 
 
-def asked_of(codec: Codec, task: Task, questions: Sequence[Question], model: Transformer, begin: bool = True) -> list[Row]:
+def asked_of(
+    codec: Codec, task: Task, questions: Sequence[Question], model: Transformer, begin: bool = True
+) -> list[Row]:
     encoding = Encoding(codec, begin)
     asked = [ask(task.prompts[0], question, [], encoding.count, 10_000) for question in questions]
     return [row | {"dirty": None} for row in answers(task, task.prompts[0], asked, Reader(Network(model), encoding))]
@@ -157,7 +160,10 @@ def test_a_choice_is_made_by_each_normaliser_as_arithmetic_says(codec: Codec, na
         assert found["value"] == pytest.approx(sum(values) / 4, rel=1e-3, abs=1e-5), (name, metric)
         assert found["stderr"] == pytest.approx(spread(values), rel=1e-2, abs=1e-5), (name, metric)
         assert found["n"] == 4
-    assert chance(CHOICE, rows) == (pytest.approx((1 / 4 + 1 / 3 + 1 / 2 + 1 / 2) / 4), pytest.approx(spread([1 / 4, 1 / 3, 1 / 2, 1 / 2])))
+    assert chance(CHOICE, rows) == (
+        pytest.approx((1 / 4 + 1 / 3 + 1 / 2 + 1 / 2) / 4),
+        pytest.approx(spread([1 / 4, 1 / 3, 1 / 2, 1 / 2])),
+    )
     if name == "planted":  # it takes what is spelt with z, and that is right twice
         assert [row["correct"] for row in rows] == [False, True, False, True]
         assert [rows[0]["answer"], rows[1]["answer"], rows[3]["answer"]] == ["zz", "zzz", "z"]
@@ -199,10 +205,10 @@ def test_the_last_word_has_three_accuracies_and_two_perplexities(codec: Codec, n
         before = [codec.end_of_text, *codec.encode(question.fields["context"])]
         answer = codec.encode(f" {question.answers[0]}")
         line = [*before[-1:], *answer]
-        logged = [log(a, b) for a, b in zip(line, line[1:], strict=False)]
+        logged = [log(a, b) for a, b in itertools.pairwise(line)]
         greedy = [
             max(range(codec.size), key=lambda token, a=a: (log(a, token), -token)) == b
-            for a, b in zip(line, line[1:], strict=False)
+            for a, b in itertools.pairwise(line)
         ]
         nats.append(-sum(logged))
         tokens.append(len(answer))
@@ -251,7 +257,10 @@ def test_texts_have_the_perplexity_of_their_own_words_and_bits_of_bytes_and_char
     task = Task("text", (), iter, (Prompt("", "{text}"),), "", kind="text")
     texts = ["The other thing there.", "Naïve and another — than that", "z" * 90]  # the last is longer than a window
     units = [5, 6, 2]
-    questions = [Question(str(n), {"text": text, "units": str(of)}) for n, (text, of) in enumerate(zip(texts, units, strict=True))]
+    questions = [
+        Question(str(n), {"text": text, "units": str(of)})
+        for n, (text, of) in enumerate(zip(texts, units, strict=True))
+    ]
     rows = asked_of(codec, task, questions, model)
     nats = [-sum(nats_of(codec, log, "", text)) for text in texts]
     assert [row["log_likelihoods"][0] for row in rows] == pytest.approx([-one for one in nats], rel=1e-4)
@@ -264,7 +273,11 @@ def test_texts_have_the_perplexity_of_their_own_words_and_bits_of_bytes_and_char
     for metric, of in sizes.items():
         per = sum(nats) / sum(of)
         error = math.sqrt(3 / 2 * sum((n - per * size) ** 2 for n, size in zip(nats, of, strict=True))) / sum(of)
-        value, stderr = (per / math.log(2), error / math.log(2)) if metric.startswith("bits") else (math.exp(per), math.exp(per) * error)
+        value, stderr = (
+            (per / math.log(2), error / math.log(2))
+            if metric.startswith("bits")
+            else (math.exp(per), math.exp(per) * error)
+        )
         found = score(rows, task, metric)
         assert found["value"] == pytest.approx(value, rel=1e-3), (name, metric)
         assert found["stderr"] == pytest.approx(stderr, rel=1e-2, abs=1e-6), (name, metric)
@@ -290,8 +303,20 @@ def test_a_free_answer_is_what_the_model_writes_up_to_the_stop(codec: Codec, bea
     for place in range(len(way) - 1):
         rotation += torch.outer(vectors[place + 1], vectors[place]) / (vectors[place] @ vectors[place])
     turned = _Turned(model, rotation)
-    task = Task("free", (), iter, (Prompt("{question}A:", " {answer}"),), "", kind="free", metrics=("exact match", "f1"), beams=beams)
-    questions = [Question("0", {"question": ""}, answers=("zyx",)), Question("1", {"question": ""}, answers=("w", "ZYX."))]
+    task = Task(
+        "free",
+        (),
+        iter,
+        (Prompt("{question}A:", " {answer}"),),
+        "",
+        kind="free",
+        metrics=("exact match", "f1"),
+        beams=beams,
+    )
+    questions = [
+        Question("0", {"question": ""}, answers=("zyx",)),
+        Question("1", {"question": ""}, answers=("w", "ZYX.")),
+    ]
     rows = asked_of(codec, task, [*questions, Question("2", {"question": ""}, answers=("zy",))], turned)
     assert [row["answer"] for row in rows] == ["zyx"] * 3
     assert [row["exact_match"] for row in rows] == [1.0, 1.0, 0.0]
@@ -367,5 +392,3 @@ def test_nothing_stands_before_a_prompt_where_that_is_set_so(codec: Codec) -> No
     bare = Task("bare", (), iter, (Prompt("{question}", "{choice}"),), "")
     (row,) = asked_of(codec, bare, [question], model, begin=False)
     assert row["log_likelihoods"][1] == pytest.approx(log(codec.end_of_text, codec.encode("a")[0]), rel=1e-4)
-
-

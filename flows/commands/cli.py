@@ -183,7 +183,31 @@ def evaluate(
     asked = [f"suite.tasks={json.dumps(suite)}"] if suite else []
     asked += [f"suite.shots={json.dumps([int(one) if one.isdecimal() else one for one in shots])}"] if shots else []
     asked += [f"suite.max_questions={limit}"] if limit else []
+    left_out = recipe_of(config, [*overrides, *asked]).suite.left_out
+    if left_out:
+        console.print(
+            f"Not asked, since they want a file of yours (suite.files.NAME=PATH): {', '.join(left_out)}", soft_wrap=True
+        )
     _run_flow("evaluate", config, [*overrides, *asked], verbose, ("evaluate", "answer"))
+
+
+@app.command()
+def scaling(
+    config: Annotated[
+        str, typer.Argument(help="recipe whose runs are a ladder: a TOML file, or the name of one in configs/")
+    ] = "scaling",
+    overrides: Overrides = [],
+    verbose: Verbose = False,
+) -> None:
+    """Trains a ladder of sizes on one corpus, evaluates every checkpoint, and draws how they scale."""
+    from flows.graph import STAGES
+    from flows.reporting import publish_scaling, scaling_path
+
+    pipeline = _run_flow("scaling", config, overrides, verbose, STAGES)
+    pipeline = type(pipeline)(pipeline.recipe)
+    path = scaling_path(pipeline)
+    address = pipeline.store.address(path) if pipeline.store.exists(path) else publish_scaling(pipeline)
+    console.print(f"Page: {address}", soft_wrap=True)
 
 
 @app.command()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from flows.commands.options import DEFAULT, ConfigOption, Overrides, console, recipe_of
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from tasks.suite.compare import Comparison
 
 app = typer.Typer()
+WIDTH = 130  # of the table; a narrower terminal breaks its lines
 ANSWERS = "SELECT DISTINCT * EXCLUDE (key, prompt_text, dirty) FROM history.answers WHERE run = ? AND step = ?"
 COLUMNS = {
     "difference": "difference",
@@ -50,13 +52,14 @@ def compare(
     wanted = {one.name for one in tasks_named(task)} if task else None
     answers = [_answers(store, recipe.name, name) for name in runs]
     found: dict[str, Sequence[Comparison]] = {}
+    wide = Console(highlight=False, width=max(WIDTH, console.width))
     for name, theirs in zip(runs[1:], answers[1:], strict=True):
         found[name] = _compared(answers[0], theirs, wanted)
         if not found[name]:
             raise MissingArtifact(
                 f"{runs[0]} and {name} were asked no question in common: gristmill evaluate --suite core asks both"
             )
-        console.print(_table(runs[0], name, [row(one, beside) for one in found[name]]))
+        wide.print(_table(runs[0], name, [row(one, beside) for one in found[name]]))
     console.print(f"Page: {publish_comparison(store, runs, found)}", soft_wrap=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from itertools import cycle
-from typing import Any
+from typing import Any, Protocol
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -94,9 +94,13 @@ def counts(sizes: Sequence[int], numbers: Sequence[int], label: str, unit: str) 
 
 
 def curves(
-    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], levels: dict[str, float], xlabel: str, ylabel: str
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    levels: dict[str, float],
+    xlabel: str,
+    ylabel: str,
+    logarithmic: bool = False,
 ) -> str:
-    """Lines over steps, with horizontal levels to compare with."""
+    """Lines over steps or sizes, with horizontal levels to compare with."""
     figure, axes = _axes(7.2, 3.2)
     for (name, (x, y)), color in zip(lines.items(), cycle(PALETTE), strict=False):
         axes.plot(x, y, color=color, lw=1.5, label=name, marker="o" if len(x) < 20 else None, ms=4)
@@ -111,10 +115,44 @@ def curves(
             fontsize=7.5,
             color=INK,
         )
+    if logarithmic:
+        axes.set_xscale("log")
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     if lines:
         axes.legend(frameon=False)
+    return _svg(figure)
+
+
+class Law(Protocol):
+    """A curve with a band about it."""
+
+    def at(self, compute: float) -> float:
+        """The curve."""
+
+    def band(self, compute: float) -> tuple[float, float]:
+        """The band's lower and upper end."""
+
+
+def law(
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], fitted: Law, reach: float, xlabel: str, ylabel: str
+) -> str:
+    """Curves on two logarithmic scales, and the law of their ends with its band, on to ``reach``."""
+    figure, axes = _axes(7.2, 3.6)
+    for (name, (x, y)), color in zip(lines.items(), cycle(PALETTE), strict=False):
+        axes.plot(x, y, color=color, lw=1.2, marker="o", ms=3.5, label=name)
+    least = min(min(x) for x, _ in lines.values())
+    places = [least * (reach / least) ** (step / 60) for step in range(61)]
+    axes.plot(places, [fitted.at(place) for place in places], color=INK, lw=1, ls="--", label="fitted")
+    low, high = zip(*(fitted.band(place) for place in places), strict=True)
+    bottom, top = min(min(y) for _, y in lines.values()), max(max(y) for _, y in lines.values())
+    axes.fill_between(places, low, high, color=FAINT, alpha=0.5, lw=0, zorder=0)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_ylim(bottom * 0.8, top * 1.15)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.legend(frameon=False, fontsize=7.5)
     return _svg(figure)
 
 

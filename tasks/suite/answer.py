@@ -110,11 +110,12 @@ def choice_row(
 ) -> Row:
     """What a question's log-likelihoods say: the choice by each normaliser, and figures of the right one."""
     logged, gold = np.array(nats), question.gold
+    bare = [text.removeprefix(" ") for text in texts]  # the space before an answer is no letter of it
     scores = {
         "none": logged,
         "token": logged / np.array(tokens),
-        "character": logged / np.array([len(text.strip()) for text in texts]),
-        "byte": logged / np.array([len(text.strip().encode()) for text in texts]),
+        "character": logged / np.array([len(text) for text in bare]),
+        "byte": logged / np.array([len(text.encode()) for text in bare]),
         "context": None if alone is None else logged - np.array(alone),
     }
     chosen = {name: None if values is None else int(np.argmax(values)) for name, values in scores.items()}

@@ -1,4 +1,4 @@
-"""seek and expose: which questions stand in the corpus that a model was trained on (Brown et al. 2020, appendix C, table C.1).
+"""seek and expose: which questions stand in the text that a model was trained on (Brown et al. 2020, appendix C, table C.1).
 
 N is the 5th percentile of a task's questions in words, at least 8 and at most 13; a question is dirty where any of its
 N-grams stands in a document. Of a shorter one all words are looked for, from five on; of fewer nothing can be told. What stands in
@@ -119,7 +119,7 @@ class Seek(Stage):
 
 
 class Expose(Stage):
-    """Which questions of each task are dirty, and where. Inputs: ``corpus``, ``hits``, ``questions/…``."""
+    """Which questions of each task are dirty, and where. Inputs: ``corpus``, ``tokens``, ``hits``, ``questions/…``."""
 
     name = "expose"
     version = 1
@@ -132,7 +132,10 @@ class Expose(Stage):
         return [role.removeprefix(ROLE) for role in sorted(self.inputs) if role.startswith(ROLE)]
 
     def part_inputs(self, part: str) -> Sequence[str]:
-        return [*(self.inputs[role].identity for role in ("corpus", "hits")), self.inputs[ROLE + part].identity]
+        return [
+            *(self.inputs[role].identity for role in ("corpus", "tokens", "hits")),
+            self.inputs[ROLE + part].identity,
+        ]
 
     def make(self, part: str, writer: PartWriter, report: Report) -> Made:
         """Drops N-grams that stand in many documents, and says whose the others are."""
@@ -172,7 +175,15 @@ class Expose(Stage):
         pairs = hits.select(["gram", "doc_id"]).group_by(["gram", "doc_id"]).aggregate([])
         counts = pairs.group_by("gram").aggregate([("doc_id", "count")])
         rare = counts.filter(pc.less_equal(counts["doc_id_count"], MOST_DOCUMENTS))["gram"]
-        return hits.filter(pc.is_in(hits["gram"], value_set=rare.combine_chunks()))
+        return self._trained_on(hits.filter(pc.is_in(hits["gram"], value_set=rare.combine_chunks())))
+
+    def _trained_on(self, hits: pa.Table) -> pa.Table:
+        """Those in text that is trained on: what is held out, and the held-out end of a document, taught nothing."""
+        spans = read_tables(self.store, self.inputs["tokens"].ref, "token_spans", ["doc_id", "split", "n_bytes"])
+        trained = spans.filter(pc.equal(spans["split"], "train"))
+        places = pc.index_in(hits["doc_id"], value_set=trained["doc_id"].combine_chunks())
+        sizes = pc.fill_null(trained["n_bytes"].combine_chunks().take(places.combine_chunks()), 0)
+        return hits.filter(pc.less(hits["start"], pa.chunked_array([sizes], pa.int64())))
 
     def _matches(self, asked: _Asked, hits: pa.Table) -> Iterator[dict[str, Any]]:
         """A row for each stretch of a document that is a question's, with the text around it."""

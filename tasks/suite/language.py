@@ -26,11 +26,15 @@ CANDIDATES = 10
 def articles(style: Style, path: Path) -> Iterator[Question]:
     """The articles of a WikiText file, each from its heading on."""
     lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    starts = [number for number, line in enumerate(lines) if HEADING.fullmatch(line)]
-    if not starts or starts[0]:
-        starts.insert(0, 0)
+    starts = [number for number, line in enumerate(lines) if HEADING.fullmatch(line) and _stands_alone(lines, number)]
+    starts[:1] = [0]  # what is before the first heading goes with it
     for number, (start, stop) in enumerate(zip(starts, [*starts[1:], len(lines)], strict=True)):
         yield _text(str(number), lines[start:stop], style)
+
+
+def _stands_alone(lines: list[str], number: int) -> bool:
+    """Whether empty lines are about it: an equation that is broken over lines looks like a heading."""
+    return all(not line.strip() for line in [*lines[max(0, number - 1) : number], *lines[number + 1 : number + 2]])
 
 
 def sentences(style: Style, path: Path) -> Iterator[Question]:

@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.core.stage import Input, Made, Report, Stage
-from tasks.suite import synthetic
+from tasks.suite import endings, synthetic
 from tasks.suite.data import Data, file_of, identity_of
 from tasks.suite.question import Question, Task
-from tasks.suite.settings import SuiteSettings
+from tasks.suite.settings import QuestionSettings
 from tasks.text.normal import normal
 from warehouse import schemas
 from warehouse.artifact import PartWriter, Ref, read_tables
@@ -25,23 +26,32 @@ FREQUENT_WORDS = 10_000  # of the corpus, that scrambles are made of (Brown et a
 
 
 class Questions(Stage):
-    """The questions of one task. Inputs: none; ``corpus`` where words are scrambled anew."""
+    """The questions of one task. Inputs: none; ``corpus`` where words are scrambled anew, and ``tokens`` of held-out text."""
 
     name = "questions"
     version = 1
     subject_is_content = False
-    settings: SuiteSettings
+    settings: QuestionSettings
 
     def __init__(
-        self, store: Store, settings: SuiteSettings, inputs: Mapping[str, Input], subject: str, task: Task
+        self, store: Store, settings: QuestionSettings, inputs: Mapping[str, Input], subject: str, task: Task
     ) -> None:
         super().__init__(store, settings, inputs, subject)
-        self._task = own(task, settings)
-        self._made_anew = settings.synthetic if task.name in (*synthetic.ARITHMETIC, *synthetic.SCRAMBLES) else 0
+        self._declared = task
+        _ = self._task  # a file that is not given is missed here, before anything is made
+
+    @property
+    def _task(self) -> Task:
+        return own(self._declared, self.settings)
+
+    @property
+    def _made_anew(self) -> int:
+        """How many questions are made, where they are not read."""
+        return self.settings.synthetic if self._declared.name in (*synthetic.ARITHMETIC, *synthetic.SCRAMBLES) else 0
 
     @property
     def identity(self) -> dict[str, Any]:
-        said = {"task": self._task.name, "version": self._task.version}
+        said: dict[str, Any] = {"task": self._task.name, "version": self._task.version}
         if self._made_anew:
             return said | {"made": self._made_anew, "seed": self.settings.synthetic_seed}
         return said | {"files": [identity_of(data) for data in self._task.files]}
@@ -63,6 +73,8 @@ class Questions(Stage):
         return Made(statistics={"questions": sum(row["role"] == "asked" for row in rows)})
 
     def _asked(self) -> Iterator[Question]:
+        if self._task.name == endings.NAME:
+            return endings.endings(self._held_out())
         if not self._made_anew:
             return self._read(self._task.read, self._task.data)
         words = self._frequent_words() if self._task.name in synthetic.SCRAMBLES else ()
@@ -77,13 +89,25 @@ class Questions(Stage):
                 f"{paths[0]} is no file of the task {self._task.name} ({type(error).__name__}: {error}): its form is that of {self._task.source}"
             ) from error
 
+    def _held_out(self) -> list[tuple[str, str]]:
+        """Documents that are held out whole, and the ends of those whose ends are, by their names."""
+        spans = read_tables(self.store, self.inputs["tokens"].ref, "token_spans", ["doc_id", "split", "n_bytes"])
+        held_out = spans.filter(pc.equal(spans["split"], "validation"))
+        sizes = dict(zip(held_out["doc_id"].to_pylist(), held_out["n_bytes"].to_pylist(), strict=True))
+        texts = read_tables(self.store, self.inputs["corpus"].ref, "corpus", ["id", "text"])
+        mine = texts.filter(pc.is_in(texts["id"], value_set=pa.array(sorted(sizes), pa.string())))
+        columns = (mine["id"].to_pylist(), mine["text"].to_pylist())
+        return sorted((doc_id, text.encode()[-sizes[doc_id] :].decode()) for doc_id, text in zip(*columns, strict=True))
+
     def _frequent_words(self) -> list[str]:
         import duckdb
 
-        texts = read_tables(self.store, self.inputs["corpus"].ref, "corpus", ["text"])  # noqa: F841 (the query reads it)
+        texts = read_tables(self.store, self.inputs["corpus"].ref, "corpus", ["text"])
         query = """SELECT word FROM (SELECT unnest(regexp_extract_all(lower(text), '[a-z]{4,14}')) AS word FROM texts)
                    GROUP BY word ORDER BY count(*) DESC, word LIMIT ?"""
-        return [word for (word,) in duckdb.execute(query, [FREQUENT_WORDS]).fetchall()]
+        with duckdb.connect() as connection:
+            connection.register("texts", texts)
+            return [word for (word,) in connection.execute(query, [FREQUENT_WORDS]).fetchall()]
 
     def _row(self, question: Question, role: str) -> dict[str, Any]:
         free = not question.choices
@@ -101,7 +125,7 @@ class Questions(Stage):
         }
 
 
-def own(task: Task, settings: SuiteSettings) -> Task:
+def own(task: Task, settings: QuestionSettings) -> Task:
     """The task with the user's own file in the place of its data. Raises SettingError where it has none of its own and none is given."""
     given = settings.files.get(task.name)
     if given:

@@ -14,8 +14,21 @@ from warehouse.errors import SettingError
 Shots = int | Literal["few"]
 
 
-class SuiteSettings(StageSettings):
-    """Tasks that are asked of every causal model of the recipe, each in several ways."""
+class QuestionSettings(StageSettings):
+    """Where questions come from."""
+
+    synthetic: int = Field(
+        0, ge=0, description="make so many questions of arithmetic and scrambled words anew; 0 reads the published ones"
+    )
+    synthetic_seed: int = Field(1, description="seed of the questions that are made anew")
+    files: dict[str, str] = Field({}, description="task -> a file of your own in the place of its data")
+    mirror: str = operational(
+        "", "folder that is looked through, by digest, for the data of tasks before they are fetched"
+    )
+
+
+class AskingSettings(StageSettings):
+    """Which tasks are asked, and how."""
 
     tasks: tuple[str, ...] = Field(
         (), description="suites (core, gpt2, gpt3, arithmetic, scrambles) and tasks by name; none asks nothing"
@@ -39,14 +52,6 @@ class SuiteSettings(StageSettings):
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="arithmetic of matrix products, the same on every machine"
     )
-    synthetic: int = Field(
-        0, ge=0, description="make so many questions of arithmetic and scrambled words anew; 0 reads the published ones"
-    )
-    synthetic_seed: int = Field(1, description="seed of the questions that are made anew")
-    files: dict[str, str] = Field({}, description="task -> a file of your own in the place of its data")
-    mirror: str = operational(
-        "", "folder that is looked through, by digest, for the data of tasks before they are fetched"
-    )
 
     @field_validator("tasks")
     @classmethod
@@ -64,7 +69,27 @@ class SuiteSettings(StageSettings):
             raise ValueError("a number of demonstrations is 0 or more, or few")
         return shots
 
+
+class SuiteSettings(AskingSettings, QuestionSettings):
+    """Tasks that are asked of every causal model of the recipe, each in several ways."""
+
     @property
     def declared(self) -> list[Task]:
-        """The tasks themselves."""
-        return tasks_named(self.tasks)
+        """The tasks themselves, but those of a suite that want a file of the user's own which is not given."""
+        left_out = self.left_out
+        return [task for task in tasks_named(self.tasks) if task.name not in left_out]
+
+    @property
+    def left_out(self) -> list[str]:
+        """The tasks of named suites that are not asked, since nobody can have their data and none are given."""
+        wanting = [task.name for task in tasks_named(self.tasks) if any(not data.address for data in task.data)]
+        return [name for name in wanting if name not in self.tasks and name not in self.files]
+
+    def question_settings(self) -> QuestionSettings:
+        """Where questions come from."""
+        return QuestionSettings(**self.model_dump(include=set(QuestionSettings.model_fields)))
+
+    def asking_settings(self) -> AskingSettings:
+        """Those of the stage that asks: each of its tasks by name, so that a suite may grow."""
+        said = self.model_dump(include=set(AskingSettings.model_fields))
+        return AskingSettings(**said | {"tasks": tuple(task.name for task in self.declared)})

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from models.draws import random_bits
 from tasks.core.stage import Input, Made, Report, Stage
+from tasks.suite.declared import tasks_named
 from tasks.suite.demonstrations import ask, demonstrations, in_order
 from tasks.suite.question import Prompt, Question, Task
-from tasks.suite.settings import SuiteSettings
+from tasks.suite.settings import AskingSettings
 from tasks.train.names import step_of_model
 from tasks.train.settings import PretrainSettings
 from warehouse.artifact import PartWriter, load, read_tables
@@ -36,12 +37,12 @@ class Answer(Stage):
     name = "answer"
     version = 1
     subject_is_content = False
-    settings: SuiteSettings
+    settings: AskingSettings
 
     def __init__(
         self,
         store: Store,
-        settings: SuiteSettings,
+        settings: AskingSettings,
         inputs: Mapping[str, Input],
         subject: str,
         training: PretrainSettings,
@@ -115,7 +116,7 @@ class Answer(Stage):
     def ways(self) -> dict[str, Way]:
         """Part -> how its task is asked. Texts are read without demonstrations, and a wording that is not there is left out."""
         found = []
-        for task in self.settings.declared if self._training.model.traits.writes else ():
+        for task in tasks_named(self.settings.tasks) if self._training.model.traits.writes else ():
             counts = [task.shots if one == "few" else one for one in self.settings.shots]
             for shots in dict.fromkeys([0] if task.kind == "text" else counts):
                 prompts = task.prompts[: self.settings.prompts]
