@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flows.recipe.settings import Recipe
 from tasks.core.stage import Stage
 from tasks.crawl.stage import crawl_to_use
 from tasks.train.names import model_name, run_of_model
+from warehouse.artifact import Ref
 from warehouse.removals import Removal
 from warehouse.store import Store
 
@@ -21,16 +22,19 @@ class Given:
     store: Store
     crawls: Mapping[str, Stage]
     removals: tuple[Removal, ...] = ()
+    pins: Mapping[str, Ref] = field(default_factory=dict)  # node -> an artifact that stands in for what it would make
 
 
-def given_of(recipe: Recipe, store: Store, fresh_crawl: bool, removals: tuple[Removal, ...]) -> Given:
+def given_of(
+    recipe: Recipe, store: Store, fresh_crawl: bool, removals: tuple[Removal, ...], pins: Mapping[str, Ref]
+) -> Given:
     """What a store holds for a recipe now; with ``fresh_crawl`` each source's crawl is the next in number."""
     crawls = {
         name: crawl_to_use(store, source.crawl, name, fresh_crawl)
         for name, source in recipe.sources.items()
         if source.crawl is not None
     }
-    return Given(recipe, store, crawls, removals)
+    return Given(recipe, store, crawls, removals, pins)
 
 
 def whole(given: Given) -> Sequence[str]:

@@ -277,7 +277,7 @@ def pins_of(given: Given) -> dict[str, Ref]:
                 there = [ref for key in keys if complete(given.store, ref := Ref(stage=name, key=key)) is not None]
                 if there:
                     pins[name] = there[0]
-    return pins | _imported(given)
+    return pins | _imported(given) | dict(given.pins)
 
 
 def _imported(given: Given) -> dict[str, Ref]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from urllib.parse import urlsplit
@@ -33,8 +33,9 @@ class Pipeline:
         report: Report = SILENT,
         fresh_crawl: bool = False,
         run_id: str = "",
+        pins: Mapping[str, Ref] | None = None,
     ) -> None:
-        self.recipe, self.store = recipe, Store(recipe.store)
+        self.recipe, self.store, self._pins = recipe, Store(recipe.store), pins or {}
         self._make_parts, self._report, self._fresh_crawl = make_parts, report, fresh_crawl
         self.removals = removals(self.store)
         self._run = log.resume_run(self.store, run_id) if run_id else log.new_run(self.store, recipe.name)
@@ -43,7 +44,7 @@ class Pipeline:
     @cached_property
     def given(self) -> Given:
         """What the plan follows from: which crawls are this run's is decided once."""
-        return given_of(self.recipe, self.store, self._fresh_crawl, self.removals)
+        return given_of(self.recipe, self.store, self._fresh_crawl, self.removals, self._pins)
 
     @property
     def plan(self) -> Plan:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 
 from flows.graph import STAGES
+from flows.judging import Judged
 from flows.making import Pipeline
 from flows.query import connect
+from flows.recipe.arms import Study
 from tasks.evaluate.declared import main_metrics
-from tasks.report import card, comparison, scaling
+from tasks.report import card, comparison, scaling, study
 from tasks.report.page import render
 from tasks.suite.compare import Comparison
 from tasks.suite.declared import TASKS
 from tasks.suite.published import beside
 from warehouse.artifact import complete
-from warehouse.errors import MissingArtifact
+from warehouse.errors import GristmillError, MissingArtifact
 from warehouse.store import Store
 
 
@@ -57,6 +60,26 @@ def publish_comparison(store: Store, names: Sequence[str], found: Mapping[str, S
     path = f"reports/compare-{hashlib.sha256(' '.join(names).encode()).hexdigest()[:12]}.html"
     store.write_bytes(path, comparison.render(names[0], found, beside).encode())
     return store.address(path)
+
+
+def publish_study(
+    store: Store, recipe: str, answers: Mapping[str, Sequence[Judged]], how: Study, epochs: Mapping[str, float]
+) -> tuple[str, str]:
+    """Writes the page on a study of corpora and its figures as JSON; returns the page's address and the verdicts in words."""
+    found = study.measured(TASKS, {name: [one.by_rate for one in seeds] for name, seeds in answers.items()})
+    if not found:
+        raise GristmillError(
+            "the arms answered no question in common that none was trained on: give another file with --judge"
+        )
+    named = hashlib.sha256(f"{recipe} {list(answers)} {how}".encode()).hexdigest()[:12]
+    path = f"reports/study-{named}.html"
+    store.write_bytes(path, study.render(recipe, found, how, epochs).encode())
+    figures = [
+        {"task": one.task, "arms": one.names, "better": one.verdict.better, "words": study.words_of(one)}
+        for one in found
+    ]
+    store.write_bytes(path.replace(".html", ".json"), json.dumps(figures, indent=1).encode())
+    return store.address(path), "\n".join(study.words_of(one) for one in found)
 
 
 def publish_card(pipeline: Pipeline) -> str:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +15,7 @@ from rich.console import Console
 
 from flows.commands import ask, compare, networks
 from flows.commands.options import DEFAULT, INTERRUPTED, STOPPED, Config, Overrides, Verbose, console, recipe_of
+from flows.commands.running import prepare_prefect, run_flow
 from flows.terminal import plain, shown
 from tasks.core.process import is_out_of_memory
 from warehouse.errors import GristmillError, SettingError
@@ -29,8 +27,7 @@ NO_MEMORY = (
 )
 
 if TYPE_CHECKING:
-    from flows.orchestration.progress import Terminal
-    from flows.orchestration.server import TemporaryServer
+    pass
 
 app = typer.Typer(
     help="Gristmill: web pages in, a language model out, and every grain accounted for.",
@@ -56,60 +53,17 @@ def _run_flow(
     if not parameters.get("fresh") and not parameters.get("fresh_crawl") and pipeline.is_made(*targets):
         console.print(f"Everything of the recipe {shown(recipe.name)} is made; nothing was done.")
         return pipeline
-    _prepare_prefect(verbose)
-    from importlib import import_module
-
+    prepare_prefect(verbose)
     from flows.commands.forget import print_heeded, waiting
-    from flows.orchestration.engine import watching
-    from flows.orchestration.progress import Terminal
-    from flows.orchestration.server import TemporaryServer, server_of_settings
     from tasks.crawl.purge import finish_purges
     from warehouse.log import now
 
     finish_purges(pipeline.store)
     wishes, started = waiting(pipeline), now()
-    signal.signal(signal.SIGTERM, _end)
-    flow = getattr(import_module(f"flows.{flow_name}"), flow_name)
-    with Terminal() as terminal:
-        watching.report = terminal
-        if not server_of_settings():
-            server = TemporaryServer(terminal.say)
-            watching.interrupted = partial(_leave, terminal, server)
-        flow(recipe=recipe, **parameters)
+    run_flow(flow_name, recipe, verbose, **parameters)
     if wishes and "extract" in targets:
         print_heeded(pipeline, wishes, started, console)
     return pipeline
-
-
-def _leave(terminal: Terminal, server: TemporaryServer) -> None:
-    """Ctrl-C: ends the process with Prefect's temporary server, which may be gone: telling it would take minutes."""
-    terminal.close()
-    server.stop()
-    sys.stderr.write(f"gristmill: {STOPPED}\n")
-    sys.stderr.flush()
-    os._exit(INTERRUPTED)
-
-
-def _end(number: int, _frame: object) -> None:
-    """SIGTERM, once Prefect has seen to it: an orderly exit, with which its temporary server ends too."""
-    sys.stderr.write(f"gristmill: {STOPPED}\n")
-    sys.exit(128 + number)
-
-
-def _prepare_prefect(verbose: bool) -> None:
-    """Prefect without a server, account or telemetry, unless the user's environment names a server."""
-    defaults = {
-        "DO_NOT_TRACK": "1",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    }
-    if not verbose:
-        defaults |= {
-            "PREFECT_LOGGING_LEVEL": "CRITICAL",
-            "PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL",
-            "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
-        }
-    for name, value in defaults.items():
-        os.environ.setdefault(name, value)
 
 
 @app.command()
@@ -281,7 +235,7 @@ def report(config: Config = DEFAULT, overrides: Overrides = []) -> None:
 @app.command()
 def ui(port: Annotated[int, typer.Option(help="port of the Prefect server on loopback")] = 4200) -> None:
     """Runs a local Prefect server with every deployment and the workers, until interrupted."""
-    _prepare_prefect(verbose=False)
+    prepare_prefect(verbose=False)
     from flows.orchestration.server import serve_ui
 
     serve_ui(Path.cwd(), port, console)

@@ -7,7 +7,7 @@ nothing, persist nothing and return nothing: after a crash the same flow asks th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import cache
@@ -31,7 +31,7 @@ from flows.recipe.settings import Recipe
 from tasks.core.process import die_with_parent, stop_children
 from tasks.core.stage import Report, Stage, make_part_somewhere
 from warehouse import log
-from warehouse.artifact import Manifest, complete
+from warehouse.artifact import Manifest, Ref, complete
 from warehouse.store import Store
 
 THREADS = 8  # parts under way in a flow; the worker processes behind them are recipe.workers
@@ -122,14 +122,20 @@ class PrefectParts:
             future.result()
 
 
-def pipeline_of(config: str, recipe: Recipe | None, run_id: str, fresh_crawl: bool = False) -> Pipeline:
-    """The pipeline of a flow run: ``recipe`` wins over the file that ``config`` names."""
+def pipeline_of(
+    config: str,
+    recipe: Recipe | None,
+    run_id: str,
+    fresh_crawl: bool = False,
+    pins: Mapping[str, Ref] | None = None,
+) -> Pipeline:
+    """The pipeline of a flow run: ``recipe`` wins over the file that ``config`` names; ``pins`` stand in for what nodes would make."""
     if os.environ.get(WITH_WORKER):
         end_with_worker()
     chosen = recipe or load_recipe(config)
     fill_from_blocks(chosen)
     log.tidy(Store(chosen.store))
-    return Pipeline(chosen, PrefectParts(chosen.workers), watching.report, fresh_crawl, run_id)
+    return Pipeline(chosen, PrefectParts(chosen.workers), watching.report, fresh_crawl, run_id, pins)
 
 
 @cache

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tasks.suite import choices, endings, free, language, superglue, synthetic
+from tasks.suite import choices, endings, free, language, own, superglue, synthetic
 from tasks.suite.question import Task
 from warehouse.errors import SettingError, nearest
 
 TASKS: dict[str, Task] = {
-    task.name: task for part in (choices, superglue, free, language, synthetic, endings) for task in part.TASKS
+    task.name: task for part in (choices, superglue, free, language, synthetic, endings, own) for task in part.TASKS
 }
 SUITES: dict[str, tuple[str, ...]] = {
     # All of it in one distribution of the package index.

@@ -1,9 +1,10 @@
-"""relatives: documents that hold much of a held-out one and are not trained on, and what overlap is left."""
+"""relatives: documents that hold much of a held-out one, or that were not drawn, and are not trained on; what overlap is left."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from models.draws import uniform
 from tasks.core.stage import Made, PerPart, Report
 from tasks.text.buffers import buffers
 from tasks.text.grams import GramIndex, Hits, find, grams_of, index_of
@@ -19,7 +21,7 @@ from tasks.tokens.split import GRAM_WORDS, PART, HoldOutSettings, facts_of
 from warehouse import schemas
 from warehouse.artifact import Counts, PartWriter, file_of, read_tables
 
-RULE = "relative of held-out text"
+RULE, NOT_DRAWN = "relative of held-out text", "not drawn"
 LEAST_SHARED = 10  # distinct n-grams: a phrase that both have, or one word again and again, makes no relative
 
 
@@ -33,6 +35,18 @@ class RelativesSettings(HoldOutSettings):
         description="a document that holds so large a share of a held-out one's 8-grams, or so much of which stands in one, "
         "is not trained on",
     )
+    subset: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of the documents that are trained on, drawn by their names: a study's second factor",
+    )
+    subset_seed: int = Field(0, description="seed of that draw")
+
+    def identity(self) -> dict[str, Any]:
+        """Without a draw, where all are trained on."""
+        drawn = {"subset", "subset_seed"} if self.subset == 1 else set()
+        return {name: value for name, value in super().identity().items() if name not in drawn}
 
 
 class Relatives(PerPart):
@@ -61,17 +75,22 @@ class Relatives(PerPart):
         data, offsets = buffers(texts)
         hits = find(data, offsets, self._index)
         table = self._decisions(documents, hits, self._sizes(data, offsets))
+        table = pa.concat_tables([table, self._not_drawn(documents, table["doc_id"])])
         lost = pc.is_in(documents["id"], value_set=table["doc_id"])
         related = np.isin(hits.text, np.nonzero(lost.to_numpy())[0])
         seen = self._index.names[np.unique(hits.gram[~related])]
         writer.table("decisions", table)
         writer.table("held_out_grams_seen", pa.table({"gram": seen}, schema=schemas.GRAMS_SEEN))
-        size = int(pc.sum(pc.binary_length(documents["text"].filter(lost))).as_py() or 0)
         total, removed = len(held_out), len(table)
+        funnel = {}
+        for rule in dict.fromkeys([RULE, *table["rule"].to_pylist()]):
+            mine = pc.is_in(documents["id"], value_set=table.filter(pc.equal(table["rule"], rule))["doc_id"])
+            size = int(pc.sum(pc.binary_length(documents["text"].filter(mine))).as_py() or 0)
+            funnel[rule] = [int(pc.sum(mine).as_py() or 0), size]
         bytes_in = int(pc.sum(pc.binary_length(documents["text"])).as_py() or 0)
         return Made(
             counts=Counts(documents_in=total, kept=total - removed, removed=removed),
-            statistics={"funnel": {RULE: [removed, size]}, "bytes_in": bytes_in},
+            statistics={"funnel": funnel, "bytes_in": bytes_in},
         )
 
     def _trained_texts(self, documents: pa.Table) -> pa.Array:
@@ -118,6 +137,30 @@ class Relatives(PerPart):
                         "rules": [RULE],
                     }
                 )
+        return pa.Table.from_pylist(rows, schema=schemas.DECISIONS)
+
+    def _not_drawn(self, documents: pa.Table, related: pa.ChunkedArray) -> pa.Table:
+        """The documents that the draw leaves out."""
+        if self.settings.subset == 1:
+            return schemas.DECISIONS.empty_table()
+        left = documents.filter(pc.invert(pc.is_in(documents["id"], value_set=related)))
+        draws = uniform(self.settings.subset_seed, "subset", left["id"].to_pylist())
+        rows = [
+            {
+                "doc_id": row["id"],
+                "verdict": "removed",
+                "stage": self.name,
+                "rule": NOT_DRAWN,
+                "value": float(draw),
+                "threshold": self.settings.subset,
+                "url": row["url"],
+                "source": row["source"],
+                "detail": f"drawn by seed {self.settings.subset_seed}",
+                "rules": [NOT_DRAWN],
+            }
+            for row, draw in zip(left.select(["id", "url", "source"]).to_pylist(), draws.tolist(), strict=True)
+            if draw >= self.settings.subset
+        ]
         return pa.Table.from_pylist(rows, schema=schemas.DECISIONS)
 
     def _sizes(self, data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

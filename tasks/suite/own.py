@@ -1,0 +1,40 @@
+"""A set of one's own: texts whose perplexity is asked, and which of four sentences goes on from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tasks.suite.data import Data
+from tasks.suite.endings import endings
+from tasks.suite.question import Prompt, Question, Task, rows_of
+
+TEXTS, TEXTS_ENDINGS = "texts", "texts_endings"
+YOURS = (Data("", license="as the user's own"),)
+SOURCE = "a file of the user's own: JSON lines with text, or one plain text"
+
+
+def documents(path: Path) -> Iterator[tuple[str, str]]:
+    """(name, text) of each document of a file: JSON lines with a field text, and perhaps id, or plain text as one."""
+    if path.suffix == ".txt":
+        yield "0", path.read_text(encoding="utf-8")
+        return
+    for number, row in enumerate(rows_of(path)):
+        yield str(row.get("id", number)), row["text"]
+
+
+def whole(path: Path) -> Iterator[Question]:
+    """Each document, its words those that white space parts."""
+    for name, text in documents(path):
+        yield Question(name, {"text": text, "units": str(max(1, len(text.split())))})
+
+
+def continued(path: Path) -> Iterator[Question]:
+    """A question for each document that has one."""
+    return endings(list(documents(path)))
+
+
+TASKS: tuple[Task, ...] = (
+    Task(TEXTS, YOURS, whole, (Prompt("", "{text}"),), SOURCE, kind="text", main="bits a byte"),
+    Task(TEXTS_ENDINGS, YOURS, continued, (Prompt("{context}"),), SOURCE, shots=8),
+)
