@@ -16,7 +16,8 @@ from pathlib import Path
 
 from benchmarks.harness import DATA, PROJECT, Row, measure, side_by_side, write_results
 from benchmarks.pages import sets_of
-from tasks.core.stage import Report, Stage, make_part_somewhere
+from tasks.core.somewhere import make_part_somewhere
+from tasks.core.stage import Report, Stage
 
 DATATROVE = PROJECT / ".peers" / "datatrove" / "bin" / "python"
 FILES, WORKERS, VOCABULARY, TRAIN_BYTES = 8, 2, 4096, 2_000_000

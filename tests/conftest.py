@@ -103,13 +103,13 @@ class Run:
             f'sources.reference.crawl.seeds=["http://127.0.0.1:{self.ports[1]}/"]',
         )
 
-    def drive(self, *overrides: str, until: str = "evaluate", check: bool = True) -> subprocess.CompletedProcess[str]:
+    def drive(self, *overrides: str, until: str = "answer", check: bool = True) -> subprocess.CompletedProcess[str]:
         """Runs the stages as plain functions in a process of their own."""
         return subprocess.run(
             self.command(*overrides, until=until), cwd=PROJECT, capture_output=True, text=True, check=check
         )
 
-    def command(self, *overrides: str, until: str = "evaluate") -> list[str]:
+    def command(self, *overrides: str, until: str = "answer") -> list[str]:
         return [sys.executable, "-m", "tests.drive", until, *self.overrides, *overrides]
 
     def gristmill(self, *arguments: str, overrides: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from flows.graph import STAGES
 from flows.making import Pipeline
 from flows.recipe.loading import load_recipe
-from tasks.core.stage import Report, Stage, make_part_somewhere
+from tasks.core.somewhere import make_part_somewhere
+from tasks.core.stage import Report, Stage
 
 
 class Threads:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ import pytest
 
 from flows.making import Pipeline
 from flows.orchestration.health import _is_alive
-from flows.orchestration.progress import duration_text, size_text
+from flows.orchestration.progress import Terminal, duration_text, size_text
 from flows.query import rows
 from flows.recipe.loading import load_recipe
 from tasks.core.process import descendants, events, usage
+from tasks.core.somewhere import make_part_somewhere
+from tasks.core.stage import Made, Report, Stage, StageSettings
 from tests.conftest import Run
 from tests.known import pipeline_over
 from tests.test_politeness import Told, page, told
@@ -229,3 +232,47 @@ def test_counts_of_an_artifact_are_those_of_all_of_its_parts(tmp_path: Path) -> 
         assert parts > 3
         (row,) = rows(pipeline.store, f"SELECT documents_in, kept FROM artifacts WHERE stage = '{stage}'")
         assert row == {"documents_in": 40, "kept": 40}
+
+
+class Counting(Stage):
+    """A part that says three times how far it is."""
+
+    name = "counting"
+    version = 1
+    is_long = True
+
+    def plan(self) -> list[str]:
+        return ["only"]
+
+    def make(self, part: str, writer: PartWriter, report: Report) -> Made:
+        for done in (10, 20, 30):
+            report.part_progress(self, part, done, 40)
+            time.sleep(1.2)
+        writer.bytes("made/file", b"x")
+        return Made()
+
+
+def test_a_part_in_a_worker_tells_how_far_it_is(tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+
+    class Heard(Report):
+        def part_progress(self, stage: Stage, part: str, done: int, total: int) -> None:
+            told.append((part, done, total))
+
+    stage = Counting(Store(str(tmp_path)), StageSettings(), {})
+    make_part_somewhere(stage, "only", Heard(), 1)
+    assert {done for _, done, _ in told} >= {10, 20}
+    assert {(part, total) for part, _, total in told} == {("only", 40)}
+    assert not list(stage.store.scratch("progress").iterdir())  # and nothing of it stays
+
+
+def test_the_terminal_says_how_much_time_is_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 0.0, 0.0, 20.0, 20.0, 20.0, 20.0])
+    monkeypatch.setattr("flows.orchestration.progress.time.monotonic", lambda: next(clock))
+    stage = Counting(Store("unused"), StageSettings(), {})
+    terminal = Terminal()
+    terminal.part_progress(stage, "hellaswag-0-shot", 0, 400)
+    terminal.part_progress(stage, "hellaswag-0-shot", 100, 400)
+    assert "counting: hellaswag-0-shot: 100 of 400, 1 min 00 s left" in capsys.readouterr().out

@@ -165,7 +165,7 @@ def test_the_command_compares_runs_of_a_recipe(tmp_path: Path, capsys: pytest.Ca
 
     def asked(*words: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as ended:
-            main(["compare", *words, "--config", str(path)])
+            main(["compare", *words, "--config", str(path), "--set", "workers=1"])
         said = capsys.readouterr()
         return int(ended.value.code or 0), said.out, said.err
 

@@ -16,7 +16,7 @@ from flows.query import rows
 from flows.recipe.arms import Study, arms_of, pair_recipe
 from flows.recipe.loading import load_recipe
 from tasks.suite.ablation import expected, outcome, verdict
-from tasks.suite.endings import endings
+from tasks.suite.endings import Text, endings
 from tasks.suite.scaling import Signal, noise_of, power_law, without_the_largest
 from tests.conftest import PROJECT
 from tests.known import recipe_file
@@ -189,7 +189,21 @@ def test_a_corpus_with_half_of_its_words_shuffled_loses_and_one_more_seed_costs_
     def asked(seeds: int) -> str:
         with pytest.raises(SystemExit) as ended:
             how = ["--seeds", str(seeds), "--rate", "1.0", "--subset", "0.7", "--judge", str(judge)]
-            main(["ablate", str(good), str(bad), "--config", str(good), *how])
+            main(
+                [
+                    "ablate",
+                    str(good),
+                    str(bad),
+                    "--config",
+                    str(good),
+                    *how,
+                    "--task",
+                    "texts",
+                    "--set",
+                    "workers=1",
+                    "--verbose",
+                ]
+            )
         said = capsys.readouterr()
         assert ended.value.code == 0, said.err[-2000:]
         return said.out
@@ -211,6 +225,32 @@ def test_a_corpus_with_half_of_its_words_shuffled_loses_and_one_more_seed_costs_
     assert len(list(Path(store, "artifacts", "tokenizer").iterdir())) == 1
     drawn = rows(_store(store), "SELECT rule, count(*) AS n FROM decisions WHERE rule = 'not drawn' GROUP BY ALL")
     assert 5 < drawn[0]["n"] < 30
+
+
+def test_a_pair_draws_its_own_documents_and_each_that_is_not_drawn_says_so(tmp_path: Path) -> None:
+    from models.draws import uniform
+    from tests.known import pipeline_over
+
+    draw = Random(6)
+    texts = [grammatical(draw, 5) for _ in range(50)]
+    made = pipeline_over(tmp_path, {"pages": texts}, "pack.subset=0.6", "pack.subset_seed=9", sections=NETWORK)
+    corpus = [row["id"] for row in rows(made.store, "SELECT id FROM corpus")]
+    held_out = {row["doc_id"] for row in rows(made.store, "SELECT doc_id FROM held_out")}
+    trained = {row["doc_id"] for row in rows(made.store, "SELECT doc_id FROM token_spans WHERE split = 'train'")}
+    draws = dict(zip(corpus, uniform(9, "subset", corpus), strict=True))
+    related = {row["doc_id"] for row in rows(made.store, "SELECT doc_id FROM decisions WHERE rule LIKE 'relative%'")}
+    assert trained == {name for name in corpus if draws[name] < 0.6} - held_out - related
+    assert 10 < len(trained) < 40
+    left_out = rows(
+        made.store, "SELECT doc_id, value, threshold FROM decisions WHERE stage = 'relatives' AND rule = 'not drawn'"
+    )
+    assert {row["doc_id"] for row in left_out} == {name for name in corpus if draws[name] >= 0.6} - held_out - related
+    assert all(row["value"] == pytest.approx(draws[row["doc_id"]]) and row["threshold"] == 0.6 for row in left_out)
+    funnel = rows(
+        made.store,
+        "SELECT rule, documents_in - documents_out AS n FROM funnel WHERE stage = 'relatives' AND rule = 'not drawn'",
+    )
+    assert funnel == [{"rule": "not drawn", "n": len(left_out)}]
 
 
 def _store(url: str) -> Any:
@@ -265,23 +305,28 @@ def test_endings_are_four_of_like_length_of_which_one_goes_on() -> None:
     texts = [
         (
             f"d{n}",
+            "plays" if n % 3 else "pages",
             " ".join(f"{' '.join(draw.choices('abcdefgh', k=draw.randint(6, 14))).capitalize()}." for _ in range(9)),
         )
         for n in range(40)
     ]
-    found = {one.id: one for one in endings(texts)}
+    found = {one.id: one for one in endings([Text(*one) for one in texts])}
     assert len(found) > 30
-    whole = {name: " ".join(text.split()) for name, text in texts}
+    whole = {name: " ".join(text.split()) for name, _, text in texts}
+    source = {name: source for name, source, _ in texts}
     for name, one in found.items():
         right = one.choices[one.gold]
         assert f"{one.fields['context']} {right}" in whole[name]
         assert 20 <= len(one.fields["context"].split()) <= 60
         assert len(set(one.choices)) == 4
-        assert all(any(other in text for text in whole.values()) for other in one.choices)
+        for other in one.choices:  # each of a text of the same source
+            assert any(other in text for name_of, text in whole.items() if source[name_of] == source[name])
         assert max(abs(len(other.split()) - len(right.split())) for other in one.choices) <= 6
     assert {one.gold for one in found.values()} == {0, 1, 2, 3}
     # The same of the same texts, and one text more changes at most which endings are wrong.
-    again = {one.id: one for one in endings([*texts, ("x", texts[0][1] + " And more of it.")])}
+    again = {
+        one.id: one for one in endings([Text(*one) for one in (*texts, ("x", "plays", texts[0][2] + " And more."))])
+    }
     assert all(again[name].fields == one.fields for name, one in found.items())
 
 
@@ -299,7 +344,7 @@ def test_the_ladder_page_is_what_the_tables_say(tmp_path: Path, capsys: pytest.C
     said = []
     for _ in range(2):
         with pytest.raises(SystemExit) as ended:
-            main(["scaling", str(path)])
+            main(["scaling", str(path), "--set", "workers=1", "--verbose"])
         said.append(capsys.readouterr())
         assert ended.value.code == 0, said[-1].err[-2000:]
     assert "nothing was done" in said[1].out

@@ -29,7 +29,8 @@ from flows.orchestration.server import WITH_WORKER
 from flows.recipe.loading import load_recipe
 from flows.recipe.settings import Recipe
 from tasks.core.process import die_with_parent, stop_children
-from tasks.core.stage import Report, Stage, make_part_somewhere
+from tasks.core.somewhere import make_part_somewhere
+from tasks.core.stage import Report, Stage
 from warehouse import log
 from warehouse.artifact import Manifest, Ref, complete
 from warehouse.store import Store

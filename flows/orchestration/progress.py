@@ -46,6 +46,7 @@ class Terminal(Report):
         )
         self._tasks: dict[str, TaskID] = {}
         self._said: dict[str, float] = {}
+        self._began: dict[tuple[str, str], float] = {}
         self._long = set[str]()  # stages that have said how far they are, and so say that they are at their end
         self._guard = threading.Lock()
 
@@ -80,6 +81,20 @@ class Terminal(Report):
             due = ends or time.monotonic() - self._said[stage.title] > QUIET_SECONDS
             if due and not self.console.is_terminal:
                 self._long.add(stage.title)
+                self._said[stage.title] = time.monotonic()
+                self.console.print(plain(f"  {stage.title}: {message}"))
+
+    def part_progress(self, stage: Stage, part: str, done: int, total: int) -> None:
+        with self._guard:
+            began = self._began.setdefault((stage.title, part), time.monotonic())
+            spent = time.monotonic() - began
+            left = (
+                f", {duration_text(spent / done * (total - done))} left" if done and spent > 1 and done < total else ""
+            )
+            message = f"{part}: {done:,} of {total:,}{left}"
+            if stage.title in self._tasks:
+                self._bars.update(self._tasks[stage.title], description=message)
+            if not self.console.is_terminal and time.monotonic() - self._said.get(stage.title, began) > QUIET_SECONDS:
                 self._said[stage.title] = time.monotonic()
                 self.console.print(plain(f"  {stage.title}: {message}"))
 

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ from warehouse.errors import GristmillError
 
 Result = TypeVar("Result")
 WATCH_SECONDS = 0.5
+TICK_SECONDS = 1.0  # between two looks at how far a worker is
 STOP_SECONDS = 30  # that a child has to save what it has
 PARENT_VARIABLE = "GRISTMILL_PARENT"
 
@@ -53,8 +54,10 @@ class WorkerPool:
         self._workers, self._guard = workers, threading.Lock()
         self._executor: ProcessPoolExecutor | None = None
 
-    def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Calls a module-level function in a worker and waits for what it returns."""
+    def run(
+        self, function: Callable[..., Result], *arguments: Any, meanwhile: Callable[[], None] | None = None
+    ) -> Result:
+        """Calls a module-level function in a worker and waits for what it returns; ``meanwhile`` is called now and then."""
         with self._guard:
             if self._executor is None:
                 context = multiprocessing.get_context("spawn")
@@ -64,6 +67,8 @@ class WorkerPool:
             executor = self._executor
             future = executor.submit(function, *arguments)
         try:
+            while meanwhile is not None and not wait([future], timeout=TICK_SECONDS).done:
+                meanwhile()
             return future.result()
         except BrokenProcessPool:
             with self._guard:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.core.process import pool, usage
+from tasks.core.process import usage
 from warehouse import log
 from warehouse.artifact import (
     Counts,
@@ -81,6 +81,7 @@ class Stage(ABC):
     name: ClassVar[str]
     version: ClassVar[int]  # raised when the meaning of the output changes
     in_worker: ClassVar[bool] = True  # False: make() starts processes of its own, or is brief
+    is_long: ClassVar[bool] = False  # whether a part says how far it is
     subject_is_content: ClassVar[bool] = True  # False: what a recipe calls it changes nothing of what is made
 
     def __init__(self, store: Store, settings: StageSettings, inputs: Mapping[str, Input], subject: str = "") -> None:
@@ -177,6 +178,9 @@ class Report:
     def progress(self, stage: Stage, done: float, total: float, message: str) -> None:
         """A long part is so far."""
 
+    def part_progress(self, stage: Stage, part: str, done: int, total: int) -> None:
+        """One part of several is so far."""
+
     def note(self, stage: Stage, message: str) -> None:
         """Something happened that whoever watches should know of, though the stage goes on."""
 
@@ -205,15 +209,6 @@ def make_part(stage: Stage, part: str, report: Report = SILENT) -> PartRecord:
     cpu_after, peak = usage()
     log.note_work(stage.store, stage.ref, part, started, time.perf_counter() - clock, cpu_after - cpu, peak, reused)
     return record
-
-
-def make_part_somewhere(stage: Stage, part: str, report: Report, workers: int) -> None:
-    """Makes one part where the stage wants it: in a worker process, or here."""
-    if stage.in_worker:
-        pool(workers).run(make_part, stage, part)
-    else:
-        make_part(stage, part, report)
-    report.part_done(stage, part)
 
 
 def one_by_one(parts: Sequence[tuple[Stage, str]], report: Report) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from models.draws import random_bits
 from tasks.suite.question import Prompt, Question, Task
@@ -14,16 +15,31 @@ from tasks.suite.question import Prompt, Question, Task
 NAME = "endings"
 CONTEXT_WORDS, ENDING_WORDS = (20, 60), (5, 24)
 CHOICES, TRIED = 4, 24  # wrong endings are the nearest in length of so many
+ENOUGH = 12  # texts of a source, from which on its questions are made of it alone
 SENTENCE = re.compile(r"[^.!?]+[.!?]+")
 
 
-def endings(texts: Sequence[tuple[str, str]]) -> Iterator[Question]:
-    """A question for each (doc_id, text) that has one, three endings out of other texts."""
-    passages = {doc_id: found for doc_id, text in texts if (found := _passage(text)) is not None}
+class Text(NamedTuple):
+    """A document that is asked about."""
+
+    doc_id: str
+    source: str
+    text: str
+
+
+def endings(texts: Sequence[Text]) -> Iterator[Question]:
+    """A question for each text that has one, three endings out of others: of the same source, where that has enough of them."""
+    passages = {one.doc_id: found for one in texts if (found := _passage(one.text)) is not None}
+    source_of = {one.doc_id: one.source for one in texts}
     names = sorted(passages)
+    of_source: dict[str, list[str]] = {}
+    for name in names:
+        of_source.setdefault(source_of[name], []).append(name)
     for doc_id in names:
         context, ending = passages[doc_id]
-        wrong = _wrong(doc_id, ending, [passages[name][1] for name in _others(doc_id, names)])
+        mine = of_source[source_of[doc_id]]
+        others = _others(doc_id, mine if len(mine) >= ENOUGH else names)
+        wrong = _wrong(doc_id, ending, [passages[name][1] for name in others])
         if len(wrong) == CHOICES - 1:
             gold = random_bits(0, "gold", doc_id) % CHOICES
             yield Question(doc_id, {"context": context}, (*wrong[:gold], ending, *wrong[gold:]), gold)

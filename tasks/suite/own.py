@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.suite.data import Data
-from tasks.suite.endings import endings
+from tasks.suite.endings import Text, endings
 from tasks.suite.question import Prompt, Question, Task, rows_of
 
 TEXTS, TEXTS_ENDINGS = "texts", "texts_endings"
@@ -31,7 +31,7 @@ def whole(path: Path) -> Iterator[Question]:
 
 def continued(path: Path) -> Iterator[Question]:
     """A question for each document that has one."""
-    return endings(list(documents(path)))
+    return endings([Text(name, "", text) for name, text in documents(path)])
 
 
 TASKS: tuple[Task, ...] = (

@@ -89,15 +89,17 @@ class Questions(Stage):
                 f"{paths[0]} is no file of the task {self._task.name} ({type(error).__name__}: {error}): its form is that of {self._task.source}"
             ) from error
 
-    def _held_out(self) -> list[tuple[str, str]]:
+    def _held_out(self) -> list[endings.Text]:
         """Documents that are held out whole, and the ends of those whose ends are, by their names."""
-        spans = read_tables(self.store, self.inputs["tokens"].ref, "token_spans", ["doc_id", "split", "n_bytes"])
-        held_out = spans.filter(pc.equal(spans["split"], "validation"))
-        sizes = dict(zip(held_out["doc_id"].to_pylist(), held_out["n_bytes"].to_pylist(), strict=True))
+        columns = ["doc_id", "source", "split", "n_bytes"]
+        spans = read_tables(self.store, self.inputs["tokens"].ref, "token_spans", columns).to_pylist()
+        held_out = {span["doc_id"]: span for span in spans if span["split"] == "validation"}
         texts = read_tables(self.store, self.inputs["corpus"].ref, "corpus", ["id", "text"])
-        mine = texts.filter(pc.is_in(texts["id"], value_set=pa.array(sorted(sizes), pa.string())))
-        columns = (mine["id"].to_pylist(), mine["text"].to_pylist())
-        return sorted((doc_id, text.encode()[-sizes[doc_id] :].decode()) for doc_id, text in zip(*columns, strict=True))
+        mine = texts.filter(pc.is_in(texts["id"], value_set=pa.array(sorted(held_out), pa.string())))
+        return [
+            endings.Text(doc_id, held_out[doc_id]["source"], text.encode()[-held_out[doc_id]["n_bytes"] :].decode())
+            for doc_id, text in sorted(zip(mine["id"].to_pylist(), mine["text"].to_pylist(), strict=True))
+        ]
 
     def _frequent_words(self) -> list[str]:
         import duckdb

@@ -37,6 +37,7 @@ class Answer(Stage):
     name = "answer"
     version = 1
     subject_is_content = False
+    is_long = True
     settings: AskingSettings
 
     def __init__(
@@ -99,7 +100,7 @@ class Answer(Stage):
             way.prompt,
             asked,
             Reader(network, encoding),
-            lambda done: report.progress(self, done, len(asked), f"{way.name}: {done:,} of {len(asked):,} questions"),
+            lambda done: report.part_progress(self, part, done, len(asked)),
         )
         dirty = self._dirty(way.task)
         beside = {"run": run.key, "step": self._step, "task": way.task.name, "shots": way.shots}
@@ -107,8 +108,10 @@ class Answer(Stage):
         rows = [row | beside | {"dirty": dirty.get(row["example_id"])} for row in rows]
         writer.table("answers", pa.Table.from_pylist(rows, schema=schemas.ANSWERS))
         guess = chance(way.task, rows)
-        told = {"chance": None if guess is None else guess.value, "protocol": self._protocol(way, network.stride)}
-        found = [beside | told | figure for figure in scored(way.task, rows)]
+        protocol = {"protocol": self._protocol(way, network.stride)}
+        found = [beside | protocol | figure for figure in scored(way.task, rows)]
+        for row in found:
+            row["chance"] = guess.value if guess is not None and str(row["metric"]).startswith("accuracy") else None
         writer.table("evaluations", pa.Table.from_pylist(found, schema=schemas.EVALUATIONS))
         return Made(statistics={"questions": len(rows)})
 
