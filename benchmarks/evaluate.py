@@ -7,6 +7,7 @@ import json
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,13 @@ def prompts(folder: Path, export: Path, names: list[str], count: int) -> None:
     for name in names:
         task, shots = DECLARED[TASKS[name][0]], TASKS[name][1]
         questions = list(task.read(*(file_of(data, str(DATA)) for data in task.data)))
+        if task.kind == "text":  # a paragraph is an example: there are more of them than of articles
+            questions = [
+                replace(one, id=f"{one.id}-{n}", fields={"text": line, "units": "1"})
+                for one in questions
+                for n, line in enumerate(one.fields["text"].split("\n"))
+                if line.strip()
+            ]
         pool = in_order(questions)
         rows: list[Row] = []
         for question in questions[:count]:

@@ -142,3 +142,41 @@ def test_hidden_tokens_are_scored_as_the_network_guesses_them(pipeline: Pipeline
         "SELECT value FROM evaluations WHERE run = 'baseline-unigram' AND metric = 'bits a hidden token'",
     )
     assert baseline["value"] == pytest.approx(plain / hidden / math.log(2))
+
+
+def test_pseudo_perplexity_hides_each_token_alone(pipeline: Pipeline) -> None:
+    """One token at a time, through the network's whole forward pass."""
+    network, _ = load_run(pipeline.store, find_run(pipeline.store))
+    assert isinstance(network, Bert)
+    codec = Codec.load(pipeline.store, pipeline.plan["tokenizer"][0].ref)
+    held_out = rows(
+        pipeline.store, "SELECT doc_id, text FROM corpus JOIN held_out ON doc_id = id ORDER BY doc_id LIMIT 3"
+    )
+    context, per_document, right = network.arch.context, [], 0
+    for row in held_out:
+        tokens = codec.encode(row["text"])[: context - 2]
+        nats = []
+        for place in range(len(tokens)):
+            ids = torch.tensor([[codec.size, *tokens, codec.size + 1]])
+            ids[0, place + 1] = codec.size + 2
+            with torch.no_grad():
+                logged = torch.log_softmax(network(ids)[0, place + 1], 0)
+            nats.append(-float(logged[tokens[place]]))
+            right += int(logged.argmax()) == tokens[place]
+        per_document.append(nats)
+    asked = Pipeline(
+        pipeline.recipe.model_copy(update={"evaluate": pipeline.recipe.evaluate.model_copy(update={"max_pseudo": 3})})
+    )
+    asked.make("evaluate")
+    found = {
+        row["metric"]: row
+        for row in rows(pipeline.store, "FROM evaluations WHERE task = 'pseudo-perplexity'", own=asked.own)
+    }
+    total, count = sum(map(sum, per_document)), sum(map(len, per_document))
+    perplexity = found["pseudo-perplexity a token"]
+    assert perplexity["value"] == pytest.approx(math.exp(total / count), rel=1e-3)
+    assert perplexity["n"] == count
+    assert found["accuracy"]["value"] == pytest.approx(right / count)
+    rate = total / count
+    error = math.sqrt(3 / 2 * sum((sum(nats) - rate * len(nats)) ** 2 for nats in per_document)) / count
+    assert perplexity["stderr"] == pytest.approx(math.exp(rate) * error, rel=1e-2)

@@ -15,7 +15,7 @@ from tasks.decontaminate.cut import CutSettings
 from tasks.decontaminate.sets import EvaluationSet, identity, pieces
 from tasks.text.buffers import buffers
 from tasks.text.grams import GramIndex, find, grams_of, index_of
-from tasks.text.normal import in_normal_form
+from tasks.text.normal import in_normal_form, put_back
 from warehouse import schemas
 from warehouse.artifact import Counts, PartWriter, file_of, read_tables
 from warehouse.store import Store
@@ -63,10 +63,7 @@ class Overlap(PerPart):
         data, offsets = buffers(texts)
         long, short = self._indices
         hits = find(data, offsets, long)
-        for row in np.unique(hits.text).tolist() if others else ():
-            if row in others:
-                here = hits.text == row
-                hits.start[here], hits.stop[here] = others[row].before(hits.start[here], hits.stop[here])
+        put_back(hits.text, hits.start, hits.stop, others)
         columns = {
             "doc_id": documents["doc_id"].take(pa.array(hits.text)),
             "gram": long.names[hits.gram],

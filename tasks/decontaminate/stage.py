@@ -15,13 +15,13 @@ from tasks.core.stage import Made, Report, Stage
 from tasks.decontaminate.overlap import DecontaminateSettings, sought
 from tasks.decontaminate.sets import pieces
 from tasks.text.buffers import buffers
-from tasks.text.grams import grams_of, normalised
+from tasks.text.grams import grams_of
+from tasks.text.matches import match_row
 from warehouse import schemas
 from warehouse.artifact import PartWriter, load, read_tables
 from warehouse.scan import scan
 
 PART = "contamination"
-CONTEXT_CHARS = 80  # shown on both sides of a match
 
 
 class Owner(NamedTuple):
@@ -118,7 +118,7 @@ class Decontaminate(Stage):
                     stretches[doc_id].append((owner, start, stop))
         for doc_id, text in self._texts(list(stretches)):
             for owner, start, stop in stretches[doc_id]:
-                yield _row(doc_id, text, owner, start, stop)
+                yield match_row(doc_id, text, owner.benchmark, owner.example, owner.field, start, stop)
 
     def _texts(self, doc_ids: list[str]) -> Iterator[tuple[str, str]]:
         """The texts of some documents, one each."""
@@ -144,20 +144,3 @@ class Decontaminate(Stage):
         for owner, (total, found) in sorted(counts.items()):
             share = found / total if total else None
             yield {"benchmark": owner.benchmark, "example_id": owner.example, "field": owner.field, "n_grams": total, "found": found, "share": share}  # fmt: skip
-
-
-def _row(doc_id: str, text: str, owner: Owner, start: int, stop: int) -> dict[str, Any]:
-    """``start`` and ``stop`` are bytes; the row counts characters."""
-    encoded = text.encode()
-    first = len(encoded[:start].decode())
-    last = first + len(encoded[start:stop].decode())
-    return {
-        "doc_id": doc_id,
-        "benchmark": owner.benchmark,
-        "example_id": owner.example,
-        "field": owner.field,
-        "ngram": " ".join(normalised(text[first:last])),
-        "context": text[max(0, first - CONTEXT_CHARS) : last + CONTEXT_CHARS],
-        "start": first,
-        "stop": last,
-    }

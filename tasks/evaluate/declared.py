@@ -26,7 +26,7 @@ class Task:
 
     name: str  # in the view evaluations
     objective: ObjectiveName  # what the models that it is asked of were trained for
-    examples: Callable[[HeldOutText], Any]  # Passages for a causal model, masked windows for a bidirectional one
+    examples: Callable[[HeldOutText], Any]  # Passages, or of a bidirectional model masked windows
     metrics: Mapping[str, Metric]
     limits: tuple[str, ...]  # the settings that its examples depend on
     main: str  # the metric that a report draws
@@ -76,6 +76,16 @@ TASKS: tuple[Task, ...] = (
         limits=("max_documents", "seed"),
         main="bits a hidden token",
         counted="tokens",
+    ),
+    Task(
+        "pseudo-perplexity",
+        "masked tokens",
+        lambda text: text.beginnings(),
+        {"pseudo-perplexity a token": metrics.perplexity_a_token, "accuracy": metrics.token_accuracy},
+        limits=("max_documents", "max_pseudo"),
+        main="pseudo-perplexity a token",
+        counted="tokens",
+        baselines=False,
     ),
     Task(
         "next sentence",

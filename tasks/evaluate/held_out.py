@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from models.pseudo import ADDED
 from tasks.core.stage import Input
 from tasks.evaluate.cloze import cloze_of
 from tasks.evaluate.settings import EvaluateSettings
@@ -88,6 +89,15 @@ class HeldOutText:
             self._training.model_copy(update=asked),
             vocabulary=masking_vocabulary(self.codec, self._training.whole_words),
         ).held_out()
+
+    def beginnings(self) -> list[Passage]:
+        """The beginning of each of a few documents, as much as a bidirectional network sees at once."""
+        room = self._training.model.context - ADDED
+        return [
+            Passage(one.tokens[1 : room + 1], min(one.asked, room), one.source, doc_id=one.doc_id)
+            for one in self.documents()[: self._settings.max_pseudo]
+            if one.asked
+        ]
 
     def training_tokens(self) -> Tokens:
         """The training tokens of these sources, once each: what baselines are counted on."""

@@ -11,7 +11,8 @@ import pyarrow as pa
 from models.bert import Bert
 from models.generate import Sampling, generate
 from models.ngram import NGram, unigram_on_hidden
-from models.score import LanguageModel, MaskedScores, Network, score_masked
+from models.pseudo import pseudo_scores
+from models.score import LanguageModel, MaskedScores, Network, Scored, score_masked
 from models.transformer import Transformer
 from tasks.evaluate.declared import BASELINES, Task
 from tasks.evaluate.held_out import HeldOutText, Passage
@@ -31,6 +32,11 @@ class Scores(NamedTuple):
 def answers_of(task: Task, text: HeldOutText, network: Transformer | None, baseline: str, bf16: bool) -> Scores:
     """What a network, or a baseline where there is none, answers to a task."""
     examples = task.examples(text)
+    if task.objective == "masked tokens" and isinstance(next(iter(examples), None), Passage):
+        assert isinstance(network, Bert)
+        added = text.codec.size  # the special tokens follow the tokenizer's own
+        scored = pseudo_scores(network, [one.tokens for one in examples], added, added + 1, added + 2, bf16)
+        return Scores(_of_passages(examples, scored))
     if task.objective == "masked tokens":
         if network is None:
             scores = unigram_on_hidden(text.training_tokens(), text.codec.size, examples)
@@ -46,7 +52,10 @@ def answers_of(task: Task, text: HeldOutText, network: Transformer | None, basel
 
 def passage_answers(passages: list[Passage], model: LanguageModel) -> Answers:
     """How likely a model finds the tokens that are asked, and which of them were its first choice."""
-    scored = model.score([passage.tokens for passage in passages])
+    return _of_passages(passages, model.score([passage.tokens for passage in passages]))
+
+
+def _of_passages(passages: list[Passage], scored: list[Scored]) -> Answers:
     pairs = list(zip(scored, passages, strict=True))
     return Answers(
         nats=_column([-one.log_probability[-passage.asked :].sum() for one, passage in pairs]),

@@ -16,6 +16,11 @@ class EvaluateSettings(StageSettings):
 
     max_documents: int = Field(400, ge=2, description="held-out documents, or windows of them, to score at most")
     max_clozes: int = Field(400, ge=2, description="last-word passages at most, one a document")
+    max_pseudo: int = Field(
+        16,
+        ge=2,
+        description="beginnings of held-out documents of which a bidirectional model is asked each token alone",
+    )
     clean_overlap: float = Field(
         0.05,
         ge=0,

@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 from tasks.core.stage import Made, Report, Stage
 from tasks.text.buffers import buffers
 from tasks.text.grams import GramIndex, find, grams_of, index_of, normalised
-from tasks.text.normal import in_normal_form
+from tasks.text.matches import match_row
+from tasks.text.normal import in_normal_form, put_back
 from warehouse import schemas
 from warehouse.artifact import PartWriter, file_of, load, read_tables
 from warehouse.scan import scan
@@ -28,7 +29,6 @@ from warehouse.scan import scan
 SHORTEST, LONGEST, PERCENTILE = 8, 13, 5
 FEWEST_WORDS = 5  # of a question that is looked for whole
 MOST_DOCUMENTS = 10
-CONTEXT_CHARS = 80  # shown on both sides of a match
 ROLE = "questions/"
 Grams = npt.NDArray[np.uint64]
 
@@ -94,10 +94,7 @@ class Seek(Stage):
         tables = [schemas.QUESTION_HITS.empty_table()]
         for index in self._indices:
             hits = find(data, offsets, index)
-            for row in np.unique(hits.text).tolist() if others else ():
-                if row in others:
-                    here = hits.text == row
-                    hits.start[here], hits.stop[here] = others[row].before(hits.start[here], hits.stop[here])
+            put_back(hits.text, hits.start, hits.stop, others)
             columns = {
                 "doc_id": documents["id"].take(pa.array(hits.text)),
                 "n": np.full(len(hits.text), index.n),
@@ -202,20 +199,9 @@ class Expose(Stage):
                 else:
                     mine.append([row["start"], row["stop"]])
         for doc_id, text in self._texts(list(stretches)):
-            encoded = text.encode()
             for owner, places in stretches[doc_id].items():
                 for start, stop in places:
-                    first, last = len(encoded[:start].decode()), len(encoded[:stop].decode())
-                    yield {
-                        "doc_id": doc_id,
-                        "benchmark": asked.task,
-                        "example_id": asked.names[owner],
-                        "field": "question",
-                        "ngram": " ".join(normalised(text[first:last])),
-                        "context": text[max(0, first - CONTEXT_CHARS) : last + CONTEXT_CHARS],
-                        "start": first,
-                        "stop": last,
-                    }
+                    yield match_row(doc_id, text, asked.task, asked.names[owner], "question", start, stop)
 
     def _texts(self, doc_ids: list[str]) -> Iterator[tuple[str, str]]:
         left, ref = pa.array(sorted(doc_ids), pa.string()), self.inputs["corpus"].ref

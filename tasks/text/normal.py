@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from functools import cache
 from itertools import accumulate
 from typing import Final
@@ -63,3 +64,16 @@ def _pieces(text: str) -> list[str]:
         if not place or (ord(character) not in joins() and not unicodedata.combining(character))
     ]
     return [text[begin:end] for begin, end in zip(begins, [*begins[1:], len(text)], strict=False)]
+
+
+def put_back(
+    rows: npt.NDArray[np.int64],
+    starts: npt.NDArray[np.int64],
+    stops: npt.NDArray[np.int64],
+    others: Mapping[int, Places],
+) -> None:
+    """Turns stretches of texts in normal form into those of the texts as they were, in place; ``rows`` says whose each is."""
+    for row in np.unique(rows).tolist() if others else ():
+        if row in others:
+            here = rows == row
+            starts[here], stops[here] = others[row].before(starts[here], stops[here])
