@@ -17,6 +17,7 @@ from models.transformer import Transformer
 
 Tokens = npt.NDArray[np.int64]
 Nats = npt.NDArray[np.float64]
+BATCH_TOKENS = 16_384  # of a batch of windows
 
 
 class Scored(NamedTuple):
@@ -70,7 +71,7 @@ class Network:
     scores would depend on it.
     """
 
-    def __init__(self, model: Transformer, batch: int = 16, bf16: bool = False, stride: int = 0) -> None:
+    def __init__(self, model: Transformer, batch: int = 64, bf16: bool = False, stride: int = 0) -> None:
         self.model, self.batch, self.bf16 = model.eval(), batch, bf16
         self.stride = min(stride or model.arch.context // 2, model.arch.context)
         self.device = next(model.parameters()).device
@@ -80,8 +81,9 @@ class Network:
         out = [Scored(np.zeros(len(tokens) - 1), np.zeros(len(tokens) - 1, dtype=bool)) for tokens in documents]
         windows = [(index, start) for index, tokens in enumerate(documents) for start in self._starts(len(tokens) - 1)]
         windows.sort(key=lambda w: (min(len(documents[w[0]]) - 1 - w[1], self.model.arch.context), w))
-        for first in range(0, len(windows), self.batch):
-            self._score_windows(windows[first : first + self.batch], documents, out)
+        together = max(1, min(self.batch, BATCH_TOKENS // self.model.arch.context))
+        for first in range(0, len(windows), together):
+            self._score_windows(windows[first : first + together], documents, out)
         return out
 
     def _starts(self, predicted: int) -> list[int]:

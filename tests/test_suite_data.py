@@ -87,8 +87,8 @@ def test_a_file_of_ones_own_is_known_by_its_own_digest(tmp_path: Path) -> None:
 
 
 def test_names_of_suites_and_tasks_are_known() -> None:
-    assert [task.name for task in tasks_named(["wic", "arithmetic", "wic"])] == ["wic", *synthetic.ARITHMETIC]
-    assert len(synthetic.ARITHMETIC) == 12
+    assert [task.name for task in tasks_named(["wic", "arithmetic", "wic"])] == ["wic", *synthetic.PUBLISHED]
+    assert len(synthetic.PUBLISHED) == 10
     assert len(synthetic.SCRAMBLES) == 5
     with pytest.raises(SettingError, match="there is no suite or task hellaswga; the nearest is hellaswag"):
         tasks_named(["hellaswga"])
@@ -237,6 +237,20 @@ def test_the_childrens_book_test_asks_the_candidate_and_all_behind_it(tmp_path: 
     assert TASKS["cbt_cn"].prompts[0].of(first)[1] == ("The fox sat. It wasn't late. Then the", " fox ran off.")
     assert (first.gold, first.choices) == (1, ("dog", "fox", "hen"))
     assert second.gold == 1
+
+
+def test_story_cloze_is_read_as_its_authors_give_it(tmp_path: Path) -> None:
+    path = tmp_path / "cloze.csv"
+    path.write_text(
+        "InputStoryid,InputSentence1,InputSentence2,InputSentence3,InputSentence4,RandomFifthSentenceQuiz1,RandomFifthSentenceQuiz2,AnswerRightEnding\n"
+        's1,"Ann, a girl, ran.",She fell.,It hurt.,She cried.,She laughed.,Her mother came.,2\n'
+    )
+    (question,) = choices.story_cloze(path)
+    assert (
+        TASKS["story_cloze"].prompts[0].shown(question)
+        == "Ann, a girl, ran. She fell. It hurt. She cried. Her mother came."
+    )
+    assert question.gold == 1
 
 
 def independently(text: str) -> int:

@@ -287,7 +287,9 @@ def test_the_command_asks_a_suite(
     path = Path(made.store.url).parent / "recipe.toml"
     with pytest.raises(SystemExit) as ended:
         main(["evaluate", str(path), "--suite", "piqa", "--shots", "0", "--limit", "5"])
-    assert ended.value.code == 0, capsys.readouterr().err
+    said = capsys.readouterr()
+    assert ended.value.code == 0, said.err
+    assert "Licences of what is asked: your own: piqa" in said.out
     found = rows(made.store, "SELECT count(*) AS n, count(DISTINCT task) AS tasks FROM answers")
     assert found == [{"n": 5, "tasks": 1}]
     with pytest.raises(SystemExit) as ended:

@@ -137,11 +137,13 @@ def evaluate(
     asked = [f"suite.tasks={json.dumps(suite)}"] if suite else []
     asked += [f"suite.shots={json.dumps([int(one) if one.isdecimal() else one for one in shots])}"] if shots else []
     asked += [f"suite.max_questions={limit}"] if limit else []
-    left_out = recipe_of(config, [*overrides, *asked]).suite.left_out
-    if left_out:
-        console.print(
-            f"Not asked, since they want a file of yours (suite.files.NAME=PATH): {', '.join(left_out)}", soft_wrap=True
-        )
+    settings = recipe_of(config, [*overrides, *asked]).suite
+    if settings.left_out:
+        wanting = ", ".join(settings.left_out)
+        console.print(f"Not asked, since they want a file of yours (suite.files.NAME=PATH): {wanting}", soft_wrap=True)
+    if licences := settings.licences():
+        said = "; ".join(f"{licence}: {', '.join(names)}" for licence, names in licences.items())
+        console.print(f"Licences of what is asked: {said}", soft_wrap=True)
     _run_flow("evaluate", config, [*overrides, *asked], verbose, ("evaluate", "answer"))
 
 

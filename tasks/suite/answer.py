@@ -114,8 +114,8 @@ def choice_row(
     scores = {
         "none": logged,
         "token": logged / np.array(tokens),
-        "character": logged / np.array([len(text) for text in bare]),
-        "byte": logged / np.array([len(text.encode()) for text in bare]),
+        "character": logged / np.array([max(1, len(text)) for text in bare]),
+        "byte": logged / np.array([max(1, len(text.encode())) for text in bare]),
         "context": None if alone is None else logged - np.array(alone),
     }
     chosen = {name: None if values is None else int(np.argmax(values)) for name, values in scores.items()}

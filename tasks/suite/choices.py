@@ -7,6 +7,7 @@ from the questions themselves, as GPT-3 did for Winograd.
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -117,6 +118,15 @@ def copa(path: Path) -> Iterator[Question]:
         yield Question(str(row["idx"]), fields, choices, row["label"])
 
 
+def story_cloze(path: Path) -> Iterator[Question]:
+    """Story Cloze (Mostafazadeh et al. 2016): which of two sentences ends a story of four; the authors' CSV."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            story = " ".join(row[f"InputSentence{number}"].strip() for number in range(1, 5))
+            endings = tuple(row[f"RandomFifthSentenceQuiz{number}"].strip() for number in (1, 2))
+            yield Question(row["InputStoryid"], {"context": story}, endings, int(row["AnswerRightEnding"]) - 1)
+
+
 def entailment(labels: dict[Any, int], names: tuple[str, ...], path: Path) -> Iterator[Question]:
     """Whether a premise entails a hypothesis (RTE, CB), the labels in words."""
     for row in rows_of(path):
@@ -206,6 +216,14 @@ TASKS: tuple[Task, ...] = (
         f"{GPT3}.4, partial evaluation; Radford et al. 2019, section 3.4",
         normaliser="none",
         shots=7,
+    ),
+    Task(
+        "story_cloze",
+        (Data("", license="as the user's own"),),
+        story_cloze,
+        (Prompt("{context}"),),
+        f"{GPT3}.1.4; the validation set of 2016 or 2018, which its authors give on request",
+        shots=70,
     ),
     Task(
         "copa",

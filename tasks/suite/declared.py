@@ -25,10 +25,10 @@ SUITES: dict[str, tuple[str, ...]] = {
     # Brown et al. 2020, section 3: what anybody can have of it.
     "gpt3": (
         "hellaswag", "lambada", "lambada_blank", "natural_questions", "triviaqa", "en_de", "de_en", "en_fr", "fr_en", "winograd",
-        "winogrande", "piqa", "arc_easy", "arc_challenge", "openbookqa", "coqa", "squad", "copa", "boolq", "rte", "cb", "wic",
-        "wsc", "multirc", *synthetic.ARITHMETIC, *synthetic.SCRAMBLES,
+        "winogrande", "piqa", "arc_easy", "arc_challenge", "openbookqa", "story_cloze", "coqa", "squad", "copa", "boolq", "rte", "cb", "wic",
+        "wsc", "multirc", *synthetic.PUBLISHED, *synthetic.SCRAMBLES,
     ),
-    "arithmetic": tuple(synthetic.ARITHMETIC),
+    "arithmetic": synthetic.PUBLISHED,
     "scrambles": tuple(synthetic.SCRAMBLES),
 }  # fmt: skip
 

@@ -85,6 +85,15 @@ class SuiteSettings(AskingSettings, QuestionSettings):
         wanting = [task.name for task in tasks_named(self.tasks) if any(not data.address for data in task.data)]
         return [name for name in wanting if name not in self.tasks and name not in self.files]
 
+    def licences(self) -> dict[str, list[str]]:
+        """Licence -> the tasks whose data are under it, as their authors or their copies state it."""
+        found: dict[str, list[str]] = {}
+        for task in self.declared:
+            own = ["your own"] if task.name in self.files else [data.license for data in task.files]
+            for licence in dict.fromkeys(own):
+                found.setdefault(licence, []).append(task.name)
+        return found
+
     def question_settings(self) -> QuestionSettings:
         """Where questions come from."""
         return QuestionSettings(**self.model_dump(include=set(QuestionSettings.model_fields)))
