@@ -14,10 +14,11 @@ from flows.judging import Judged, judge_file, judged
 from flows.making import Pipeline
 from flows.orchestration.engine import make, pipeline_of, run_name, show_link, show_summary, task_runner
 from flows.query import rows
-from flows.recipe.arms import Study, arm_recipe, arms_of, pair_recipe, short_names
+from flows.recipe.arms import Study, arm_recipe, arms_of, pair_recipe, short_names, trained_by
 from flows.recipe.loading import DEFAULT_CONFIG, load_recipe
 from flows.recipe.settings import Recipe
 from flows.reporting import publish_study
+from tasks.suite.own import TEXTS, TEXTS_ENDINGS, has_endings
 from warehouse.artifact import Ref
 
 CORPUS = (
@@ -52,9 +53,10 @@ def ablate(
     """
     base, study = recipe or load_recipe(config), Study(seeds, subset, rates, tasks)
     found, called = arms_of(arms, base), short_names(arms)
+    trained_by(base)
     corpora, tokenizer = _corpora(base, found)
     path = judge or judge_file(corpora)
-    files = {"texts": path, "texts_endings": path}
+    files = {TEXTS: path} | ({TEXTS_ENDINGS: path} if has_endings(Path(path)) else {})
     answers: dict[str, list[Judged]] = {name: [] for name in found}
     epochs: dict[str, float] = {}
     for name, arm in found.items():

@@ -14,7 +14,7 @@ from warehouse.artifact import read_tables
 from warehouse.errors import GristmillError
 
 LEAST_DOCUMENTS = 20  # of held-out text that can judge
-ANSWERS = """SELECT task, example_id, cluster, log_likelihoods, bytes, correct, probability, dirty FROM answers WHERE model = ?"""
+ANSWERS = "SELECT * EXCLUDE (prompt_text) FROM answers WHERE model = ?"
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ def judge_file(corpora: Sequence[Pipeline]) -> str:
             "of them with --judge, or raise pack.validation_share"
         )
     content = "\n".join(json.dumps({"id": doc_id, "text": text}, ensure_ascii=False) for doc_id, text in texts).encode()
-    path = f"studies/judge-{hashlib.sha256(content).hexdigest()[:16]}.jsonl"
-    if not store.exists(path):
-        store.write_bytes(path, content)
-    return store.address(path)
+    # On this machine, wherever the store is: questions are read from files, and known by their content.
+    path = store.scratch("studies") / f"judge-{hashlib.sha256(content).hexdigest()[:16]}.jsonl"
+    path.write_bytes(content)
+    return str(path)
 
 
 def judged(member: Pipeline) -> Judged:

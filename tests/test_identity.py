@@ -29,6 +29,8 @@ ELSEWHERE = {
     ("decontaminate", "cut"): "only select cuts",
     ("questions", "files"): "only the task's own file",
     ("answer", "tasks"): "one that is named twice is asked once; test_suite_pipeline.py asks others",
+    ("answer", "shots"): "the same",
+    ("answer", "seeds"): "the same",
 }
 SETS = """
 [quality]
@@ -50,7 +52,9 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     folder, draw = tmp_path_factory.mktemp("identity"), Random(1)
     (folder / "quiz.jsonl").write_text('{"query": "' + prose(draw, 3) + '"}')
     sources = {name: [prose(draw, 6) for _ in range(24)] for name in ("plays", "pages")}
-    made = pipeline_over(folder, sources, sections=SETTINGS + SETS.replace("QUIZ", str(folder / "quiz.jsonl")))
+    made = pipeline_over(
+        folder, sources, "pack.subset=0.9", sections=SETTINGS + SETS.replace("QUIZ", str(folder / "quiz.jsonl"))
+    )
     for name in ("questions", "seek", "expose"):
         made.make(name)
     return made
@@ -197,7 +201,7 @@ def test_a_parts_name_knows_the_settings_and_the_version(pipeline: Pipeline, nam
     inputs = {
         "select": {"repeats", "remove_duplicates"},
         "pack": {"validation_share"},
-        "answer": {"tasks", "shots", "seeds", "prompts"},
+        "answer": {"prompts"},
     }
     assert wanted - seen == inputs.get(name, set())
 

@@ -23,7 +23,15 @@ CHOICE, TEXT, LAST = TASKS["piqa"], TASKS["wikitext2"], TASKS["lambada"]
 def answered(right: list[bool], clusters: list[str] | None = None) -> list[dict[str, Any]]:
     names = [f"q{n}" for n in range(len(right))]
     return [
-        {"shots": 0, "prompt": "published", "seed": None, "example_id": name, "cluster": cluster, "correct": one}
+        {
+            "shots": 0,
+            "prompt": "published",
+            "seed": None,
+            "example_id": name,
+            "cluster": cluster,
+            "correct": one,
+            "prompt_digest": "d",
+        }
         for name, one, cluster in zip(names, right, clusters or names, strict=True)
     ]
 
@@ -65,6 +73,25 @@ def test_questions_that_one_alone_was_asked_are_left_out() -> None:
     for row in second:
         row["seed"] = 3
     assert compared(CHOICE, 0, first, second) is None
+
+
+def test_wordings_and_seeds_of_a_question_are_one_question() -> None:
+    a, b = [True] * 3 + [False] * 7, [False] * 3 + [True] * 7
+    once = compared(CHOICE, 0, answered(a), answered(b))
+    five = [[row | {"seed": seed} for seed in range(5) for row in answered(right)] for right in (a, b)]
+    often = compared(CHOICE, 0, *five)
+    assert once is not None
+    assert often is not None
+    assert (often.n, often.only_a, often.only_b, often.sign_test) == (10, 3, 7, once.sign_test)
+    assert often.stderr == pytest.approx(once.stderr)
+
+
+def test_answers_to_other_prompts_are_no_pair_and_one_passage_is_no_verdict() -> None:
+    other = [row | {"prompt_digest": "another"} for row in answered([True] * 4)]
+    assert compared(CHOICE, 0, answered([True] * 4), other) is None
+    found = compared(CHOICE, 0, answered([False] * 4, ["p"] * 4), answered([True] * 4, ["p"] * 4))
+    assert found is not None
+    assert found.verdict == "cannot tell"
 
 
 def test_texts_are_compared_by_bits_a_byte_of_which_fewer_are_better() -> None:

@@ -65,7 +65,7 @@ def test_a_mirror_is_looked_through_by_digest_whatever_the_files_are_called(tmp_
     (folder / "decoy.jsonl").write_bytes(b"no")
     (folder / "renamed.txt").write_bytes(b"yes")
     data = Data("https://nowhere.invalid/set.jsonl", sha(b"yes"))
-    assert file_of(data, str(tmp_path / "mirror")) == folder / "renamed.txt"
+    assert file_of(data, str(tmp_path / "mirror")).read_bytes() == b"yes"
     with pytest.raises(GristmillError, match=re.escape("cannot be had")):
         file_of(Data("https://nowhere.invalid/set.jsonl", sha(b"third")), str(tmp_path / "mirror"))
 
@@ -80,7 +80,7 @@ def test_a_url_is_fetched_once(tmp_path: Path) -> None:
 
 def test_a_file_of_ones_own_is_known_by_its_own_digest(tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_bytes(b"x")
-    assert identity_of(Data(str(tmp_path / "mine.jsonl"))) == sha(b"x")
+    assert identity_of(Data(str(tmp_path / "mine.jsonl"))) == f"{sha(b'x')}.jsonl"
     assert identity_of(Data("anything", "abc")) == "abc"
     with pytest.raises(SettingError, match="there is no file"):
         file_of(Data(str(tmp_path / "none")))
@@ -227,6 +227,30 @@ def test_ready_prompts_are_one_question_each(tmp_path: Path) -> None:
     ]
 
 
+def _written(folder: Path, text: str) -> Path:
+    (folder / "other.txt").write_text(text)
+    return folder / "other.txt"
+
+
+def test_winograds_pairs_and_triples_are_one_passage_each(tmp_path: Path) -> None:
+    pairs = [("a", "b"), ("a", "b"), ("c", "d"), ("c", "d"), ("d", "c"), ("e", "f"), ("e", "f")]
+    rows = [{"context_options": list(pair), "continuation": str(n), "gold": 0} for n, pair in enumerate(pairs)]
+    found = [one.cluster for one in choices.winograd(_written(tmp_path, "\n".join(map(json.dumps, rows))))]
+    assert [found.index(one) for one in found] == [0, 0, 2, 2, 2, 5, 5]
+
+
+def test_a_file_of_ones_own_is_read_by_its_form(tmp_path: Path) -> None:
+    text = "\n\n".join(f"{n} " + " ".join(["word"] * 90) for n in range(7))
+    pieces = list(TASKS["texts"].read(_written(tmp_path, text)))
+    assert [one.fields["text"].split()[0] for one in pieces] == ["0", "2", "4", "6"]
+    assert "\n\n".join(one.fields["text"] for one in pieces) == text
+    (tmp_path / "other.jsonl").write_bytes((tmp_path / "other.txt").read_bytes())
+    assert identity_of(Data(str(tmp_path / "other.txt"))) != identity_of(Data(str(tmp_path / "other.jsonl")))
+    packed = arrow(tmp_path / "blob", [{"a": 1}])  # as the hub's own cache calls its files
+    kept = file_of(Data("https://nowhere.invalid/set.arrow", sha(packed.read_bytes())), str(tmp_path))
+    assert list(rows_of(kept)) == [{"a": 1}]
+
+
 def test_the_childrens_book_test_asks_the_candidate_and_all_behind_it(tmp_path: Path) -> None:
     path = tmp_path / "cbtest.txt"
     path.write_text(
@@ -235,6 +259,8 @@ def test_the_childrens_book_test_asks_the_candidate_and_all_behind_it(tmp_path: 
     )
     first, second = language.children(path)
     assert TASKS["cbt_cn"].prompts[0].of(first)[1] == ("The fox sat. It wasn't late. Then the", " fox ran off.")
+    (quoted,) = language.children(_written(tmp_path, '1 A hen .\n2 He said , " XXXXX is late . "\tAnn\t\tAnn|Bob\n'))
+    assert TASKS["cbt_ne"].prompts[0].of(quoted)[0] == ('A hen. He said, "', 'Ann is late."')
     assert (first.gold, first.choices) == (1, ("dog", "fox", "hen"))
     assert second.gold == 1
 

@@ -44,7 +44,8 @@ SETTINGS = """
 [tokenizer]
 vocabulary = 300
 [pack]
-validation_share = 0.3
+validation_share = 0.1
+related_share = 1.0
 [model]
 layers = 1
 heads = 1
@@ -64,8 +65,13 @@ files = { piqa = "FOLDER/piqa.jsonl", triviaqa = "FOLDER/trivia.jsonl" }
 """
 
 
+LEXICON = [
+    "".join(Random(n).choices("bcdfghklmnprstvw", k=3) + Random(-n).choices("aeiou", k=4)) for n in range(1, 3000)
+]
+
+
 def sentence(draw: Random, words: int = 16) -> str:
-    return " ".join(draw.choice(WORDS) + str(draw.randint(0, 99)) for _ in range(words))
+    return " ".join(draw.choices(LEXICON, k=words))
 
 
 def set_of(draw: Random, count: int) -> list[dict[str, Any]]:
@@ -102,17 +108,27 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pipeline, list[di
     phrase = "terms of use and privacy policy of this site apply to all of its pages"
     questions[6]["goal"] = f"{sentence(draw, 3)} {phrase}"
     documents = [f"{sentence(draw, 60)}. {phrase}." for _ in range(30)]
-    documents[3] += f" {questions[0]['goal']}"
     half = len(questions[1]["goal"].split()) - 3
     words = questions[1]["goal"].split()
-    documents[4] += f" {' '.join(words[:half])}\n\n— 117 —\n\f\n{' '.join(words[half:])}"
-    documents[5] += f" 我读过一个故事：{questions[4]['goal']}。后来下雪了。"
-    book = [sentence(draw, 50) for _ in range(6000)]  # 300,000 words
-    book.insert(4321, questions[2]["goal"])
-    documents.append(". ".join(book))
-    # Said otherwise, but for one clause: Upper case, other punctuation, and the clause between other words.
     clause = questions[3]["goal"].split()[2:15]
-    documents[6] += f" It has been told that {', '.join(clause).upper()}; or so they say."
+    # In other words: no eight of them in a row, other endings, another order.
+    questions[5]["goal"] = (
+        "the patient keeper carried seventeen lanterns across the frozen harbour before midnight while merchants argued about copper"
+    )
+    planted = {
+        3: questions[0]["goal"],
+        4: f"{' '.join(words[:half])}\n\n— 117 —\n\f\n{' '.join(words[half:])}",
+        5: f"我读过一个故事：{questions[4]['goal']}。后来下雪了。",
+        6: f"It has been told that {', '.join(clause).upper()}; or so they say.",
+        7: "Before midnight, across a frozen harbour, seventeen lanterns were carrying a patient keeper; copper was argued of by merchants.",
+    }
+    for number, text in planted.items():  # in two pages each, of which one may be held out
+        documents[number] += f" {text}"
+        documents[number + 12] += f" {text}"
+    for _ in range(2):
+        book = [sentence(draw, 50) for _ in range(6000)]  # 300,000 words
+        book.insert(4321, questions[2]["goal"])
+        documents.append(". ".join(book))
     made = asked_pipeline(folder, documents, questions)
     for node in ("evaluate", *NODES):
         made.make(node)
@@ -125,7 +141,7 @@ def test_planted_questions_are_found_shown_and_leave_the_clean_score(
     made, questions = planted
     exposed = {row["example_id"]: row for row in rows(made.store, "FROM exposed WHERE task = 'piqa'")}
     dirty = {name for name, row in exposed.items() if row["dirty"]}
-    assert dirty == {"0", "1", "2", "3", "4"}  # 6 is a phrase of thirty pages, and the others are nowhere
+    assert dirty == {"0", "1", "2", "3", "4", "5"}  # 6 is a phrase of thirty pages, and the others are nowhere
     assert {row["words"] for row in exposed.values()} == {13}
     shown = rows(made.store, "SELECT c.*, d.text FROM contamination c JOIN corpus d ON d.id = c.doc_id")
     assert {row["example_id"] for row in shown if row["benchmark"] == "piqa"} == dirty
@@ -133,18 +149,21 @@ def test_planted_questions_are_found_shown_and_leave_the_clean_score(
         found = row["text"][row["start"] : row["stop"]]
         assert found in row["context"]
         goal = re.sub(r"\W", "", questions[int(row["example_id"])]["goal"]).lower()
-        assert re.sub(r"\W", "", row["ngram"]) in goal
+        assert (re.sub(r"\W", "", row["ngram"]) in goal) == (row["field"] == "question")
+    assert {row["example_id"] for row in shown if row["field"] == "reworded"} == {"5"}
+    assert exposed["5"]["found"] == 0
+    assert exposed["5"]["reworded"] >= 1
     answers = {row["example_id"]: row for row in rows(made.store, "FROM answers WHERE task = 'piqa'")}
     assert {name for name, row in answers.items() if row["dirty"]} == dirty
     accuracy = rows(made.store, "FROM evaluations WHERE task = 'piqa' AND metric = 'accuracy'")[0]
     clean = [row["correct"] for name, row in answers.items() if name not in dirty]
     assert accuracy["n"] == 12
-    assert accuracy["share_clean"] == pytest.approx(7 / 12)
-    assert accuracy["clean_value"] == pytest.approx(sum(clean) / 7)
+    assert accuracy["share_clean"] == pytest.approx(6 / 12)
+    assert accuracy["clean_value"] == pytest.approx(sum(clean) / 6)
     assert accuracy["dirty_value"] == pytest.approx(
-        sum(row["correct"] for name, row in answers.items() if name in dirty) / 5
+        sum(row["correct"] for name, row in answers.items() if name in dirty) / 6
     )
-    assert accuracy["value"] == pytest.approx((7 * accuracy["clean_value"] + 5 * accuracy["dirty_value"]) / 12)
+    assert accuracy["value"] == pytest.approx((6 * accuracy["clean_value"] + 6 * accuracy["dirty_value"]) / 12)
     assert accuracy["chance"] == 0.5
 
 
@@ -212,7 +231,7 @@ def test_the_report_shows_scores_examples_and_what_is_dirty(planted: tuple[Pipel
     assert row is not None
     cells = re.findall(r"<td[^>]*>(.*?)</td>", row.group())
     assert cells[2:5] == ["accuracy", "pretrain", f"{accuracy['value']:.3f}"]
-    assert cells[7:11] == ["12", "0.500", f"{accuracy['clean_value']:.3f}", "41.7%"]
+    assert cells[7:11] == ["12", "0.500", f"{accuracy['clean_value']:.3f}", "50.0%"]
     assert questions[0]["goal"] in section
     assert "chosen" in section
     assert "wanted: Ann" in section
@@ -312,7 +331,7 @@ def test_each_setting_of_the_suite_reaches_what_is_asked(planted: tuple[Pipeline
     assert len(asked("suite.max_questions=5")) == 5
     assert {row["example_id"] for row in asked("suite.max_questions=5")} <= {row["example_id"] for row in usual}
     bare = asked("suite.begin=false")
-    assert [row["prompt_digest"] for row in bare] == [row["prompt_digest"] for row in usual]  # the words are the same
+    assert {row["prompt_digest"] for row in bare}.isdisjoint(row["prompt_digest"] for row in usual)
     assert bare[0]["log_likelihoods"] == pytest.approx(usual[0]["log_likelihoods"])  # and to a chain it is all one
     assert asked("suite.precision=bf16")[0]["log_likelihoods"] != usual[0]["log_likelihoods"]
     assert {row["prompt"] for row in asked("suite.prompts=3")} == {"published", "short", "plain"}
@@ -392,13 +411,14 @@ def test_where_an_n_gram_was_found_is_kept(planted: tuple[Pipeline, list[dict[st
     for node in NODES:
         again.make(node)
     hits = rows(
-        made.store, "SELECT doc_id, n, gram, start, stop, text FROM question_hits h JOIN corpus c ON c.id = h.doc_id"
+        made.store,
+        "SELECT doc_id, n, bag, gram, start, stop, text FROM question_hits h JOIN corpus c ON c.id = h.doc_id",
     )
-    wanted = [re.sub(r"\W", "", f"Question: {row['goal']}Answer:").lower() for row in questions]
+    wanted = [re.sub(r"\W", "", f"{row['goal']}{row[side]}").lower() for row in questions for side in ("sol1", "sol2")]
     for row in hits:
         found = re.sub(r"\W", "", row["text"].encode()[row["start"] : row["stop"]].decode()).lower()
-        assert any(found in one for one in wanted)
-        assert row["n"] in (10, 13)  # of triviaqa's short questions all words are looked for
+        assert row["bag"] or any(found in one for one in wanted)
+        assert row["n"] in ((7,) if row["bag"] else (10, 13))  # of triviaqa's short questions all words are looked for
         assert row["gram"] > 0
     exposed = {
         row["example_id"]: row
@@ -408,7 +428,7 @@ def test_where_an_n_gram_was_found_is_kept(planted: tuple[Pipeline, list[dict[st
         whole = len(f"{questions[int(name)]['goal']} {questions[int(name)]['sol1']}".split())
         assert row["found"] <= row["grams"]
         if questions[int(name)]["goal"].isascii():
-            assert row["grams"] == whole + 2 - 12  # with the words Question and Answer
-    # Copied whole, all of its n-grams are found that hold neither of those two words nor the answer.
+            assert row["grams"] == whole - 12
+    # Of the copied goal all of its n-grams are found, but those that go on into the answer.
     assert exposed["0"]["found"] == len(questions[0]["goal"].split()) - 12
     assert {row["role"] for row in rows(made.store, "SELECT DISTINCT role FROM questions")} == {"asked"}

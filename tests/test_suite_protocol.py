@@ -51,6 +51,24 @@ def test_demonstrations_are_no_question_twice_none_of_its_passage_and_as_many_as
     assert drawn(POOL[place], POOL, shots + 1, seed)[:shots] == shown
 
 
+def test_demonstrations_of_another_set_are_not_told_by_their_names() -> None:
+    shown = demonstrations(1, "task", POOL[0], POOL, 60, apart=True)
+    assert len(shown) == 60
+
+
+def test_joined_pieces_fit_though_each_alone_is_shorter() -> None:
+    def count(text: str) -> int:
+        return len(text.replace("\n\n", "#")) + text.count(
+            "\n\nQ"
+        )  # a break before a text is two tokens, at an end one
+
+    prompt = Prompt("Q: {question}\nA:", " {answer}", "\n\n")
+    for room in range(60, 400, 7):
+        one = ask(prompt, POOL[9], POOL[:8], count, room)
+        assert count("".join(one.pairs[0])) <= room
+        assert one.shown == "".join(one.pairs[0]).count("Q:") - 1
+
+
 def test_demonstrations_are_drawn_evenly() -> None:
     counts = np.zeros(60)
     for seed in range(300):

@@ -239,11 +239,16 @@ def test_the_stop_word_filter_takes_the_likeliest_word_that_is_none(codec: Codec
     (row,) = asked_of(codec, task, [Question("0", {"context": "so"}, answers=("th",))], constant(codec, logits))
     assert row["answer"] == "th"
     assert row["correct_filtered"] is True
-    logits[codec.encode("e")] = 5.0  # now e comes behind everything: the..., e for ever
+    logits[codec.encode("e")] = 5.0  # now e goes on with it: the..., e for ever, as long as a word may be
     (row,) = asked_of(codec, task, [Question("0", {"context": "so"}, answers=("theeeee",))], constant(codec, logits))
-    assert row["correct_filtered"] is False  # "e" is likelier than all, and begins a word of its own
-    assert row["answer"] == "eeeeee"
+    assert row["answer"] == "theeeee"
+    assert row["correct_filtered"] is True
+    (row,) = asked_of(codec, task, [Question("0", {"context": "so"}, answers=("eeeeee",))], constant(codec, logits))
+    assert row["correct_filtered"] is False  # what has no space before it is no word of its own
     assert score([row], task, "accuracy without stop words")["value"] == 0.0
+    logits[codec.encode("'")] = 9.0  # a closing mark is no letter of the word
+    (row,) = asked_of(codec, task, [Question("0", {"context": "so"}, answers=("th",))], constant(codec, logits))
+    assert row["answer"] == "th"
     logits = np.full(codec.size, -9.0)
     logits[codec.encode(" a")], logits[codec.encode(" th")] = 4.0, 3.0
     (row,) = asked_of(codec, task, [Question("0", {"context": "so"}, answers=("th",))], constant(codec, logits))
@@ -348,6 +353,31 @@ def test_answers_are_compared_as_squad_compares_them() -> None:
     assert rouge(2)("the cat sat", ["the cat ran"]) == pytest.approx(1 / 2)
     # The longest common subsequence of a b c d and a c x d is a c d: 2 * 3 / 8.
     assert rouge_l("a b c d", ["a c x d"]) == pytest.approx(6 / 8)
+
+
+def test_signs_and_points_are_part_of_a_number(codec: Codec) -> None:
+    """SQuAD's comparison takes them for punctuation; a sum that is written alone is compared as it stands."""
+    assert exact_match("38", ["-38"]) == 1.0
+    logits = np.full(codec.size, -9.0)
+    logits[codec.encode("7")] = 5.0
+    for literal, right in ((True, 0.0), (False, 1.0)):
+        how: dict[str, Any] = {"metrics": ("exact match",), "max_tokens": 2, "beams": 1}
+        task = Task("sum", (), iter, (Prompt("{question}", " {answer}"),), "", kind="free", literal=literal, **how)
+        (row,) = asked_of(codec, task, [Question("0", {"question": "so"}, answers=("-77",))], constant(codec, logits))
+        assert (row["answer"], row["exact_match"]) == ("77", right)
+
+
+def test_a_prompt_that_fills_the_context_leaves_room_for_its_answer(
+    codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tasks.suite.answer as answering
+
+    read: list[list[int]] = []
+    monkeypatch.setattr(answering, "generate", lambda _model, tokens, *_: read.append(tokens) or [])
+    task = Task("free", (), iter, (Prompt("{question}", " {answer}"),), "", kind="free", metrics=("f1",), max_tokens=10)
+    asked_of(codec, task, [Question("0", {"question": "y" * 200 + "z"}, answers=("a",))], knowing(codec, "uniform")[0])
+    assert len(read[0]) == 64 - 10
+    assert (read[0][0], codec.decode(read[0][1:])) == (codec.end_of_text, "y" * 52 + "z")
 
 
 def test_bleu_is_that_of_sacrebleu_and_its_error_falls_with_more_sentences() -> None:

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 WIDTH = 130  # of the table; a narrower terminal breaks its lines
-ANSWERS = "SELECT DISTINCT * EXCLUDE (key, prompt_text, dirty) FROM history.answers WHERE run = ? AND step = ?"
+# Of each way to ask, the answers of one artifact: the recipe's own, or the one that asked most.
+ANSWERS = """
+    WITH mine AS (SELECT * EXCLUDE (prompt_text, dirty) FROM history.answers WHERE run = ? AND step = ?),
+         ways AS (SELECT task, shots, prompt, seed, key, count(*) AS asked, key IN (SELECT key FROM artifacts) AS own FROM mine GROUP BY ALL),
+         chosen AS (SELECT task, shots, prompt, seed, arg_max(key, (own, asked, key)) AS key FROM ways GROUP BY ALL)
+    SELECT mine.* FROM mine JOIN chosen ON mine.key = chosen.key AND mine.task = chosen.task AND mine.shots = chosen.shots
+           AND mine.prompt = chosen.prompt AND mine.seed IS NOT DISTINCT FROM chosen.seed"""
 COLUMNS = {
     "difference": "difference",
     "95 %": "interval",

@@ -10,7 +10,7 @@ from pathlib import Path
 from flows.recipe.loading import config_path, load_recipe
 from flows.recipe.settings import Recipe
 from tasks.select import policy as policies_of
-from tasks.suite.own import TEXTS, TEXTS_ENDINGS
+from tasks.train.settings import PretrainSettings
 from warehouse.errors import SettingError, nearest
 
 # What an arm brings; all else is the same in all arms.
@@ -80,7 +80,7 @@ def arm_recipe(base: Recipe, arm: Recipe, name: str) -> Recipe:
 
 def pair_recipe(base: Recipe, arm: Recipe, name: str, seed: int, study: Study, judge: Mapping[str, str]) -> Recipe:
     """What trains one arm's models of one seed, at every learning rate, and asks them; ``judge``, task -> its file."""
-    training = next(reversed(base.trainings.values()))
+    training = trained_by(base)
     rates = {
         rate_name(rate): training.model_copy(
             update={
@@ -95,7 +95,7 @@ def pair_recipe(base: Recipe, arm: Recipe, name: str, seed: int, study: Study, j
     }
     suite = base.suite.model_copy(
         update={
-            "tasks": (TEXTS, TEXTS_ENDINGS, *study.tasks),
+            "tasks": (*judge, *study.tasks),
             "files": {**base.suite.files, **judge},
             "shots": (0,),
             "prompts": 1,
@@ -104,6 +104,16 @@ def pair_recipe(base: Recipe, arm: Recipe, name: str, seed: int, study: Study, j
     pack = base.pack.model_copy(update={"subset": study.subset, "subset_seed": seed})
     made = arm_recipe(base, arm, f"{name}-seed-{seed}")
     return made.model_copy(update={"runs": rates, "suite": suite, "pack": pack})
+
+
+def trained_by(base: Recipe) -> PretrainSettings:
+    """How a study trains its models: as the recipe's last run that starts from nothing and can continue a text. Raises SettingError."""
+    usable = [run for run in base.trainings.values() if not run.initial and run.model.traits.writes]
+    if not usable:
+        raise SettingError(
+            f"the recipe {base.name} trains no network from nothing that can continue a text: a study needs one"
+        )
+    return usable[-1]
 
 
 def rate_name(rate: float) -> str:

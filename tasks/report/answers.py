@@ -16,7 +16,9 @@ Published = Callable[[str, str, int], list[Any]]
 def scores(asked: Asked, mains: Mapping[str, str], published: Published) -> list[dict[str, Any]]:
     """A row a task, number of demonstrations and model: its main metric. ``published`` gives the papers' rows of a task."""
     found = []
-    for row in asked.rows("FROM evaluations WHERE prompt IS NOT NULL ORDER BY task, shots, model, prompt, seed"):
+    for row in asked.rows(
+        "FROM evaluations WHERE prompt IS NOT NULL AND run IN (SELECT run FROM models) ORDER BY task, shots, model, prompt, seed"
+    ):
         if row["metric"] != mains.get(row["task"]):
             continue
         papers = published(row["task"], row["metric"], row["shots"])
@@ -49,8 +51,8 @@ def picture(asked: Asked) -> str:
     """Accuracies of the tasks that have a choice, with the chance of a guess; empty where there is none."""
     rows = asked.rows(
         """SELECT task, shots, model, value, stderr, chance FROM evaluations
-           WHERE metric = 'accuracy' AND chance IS NOT NULL AND prompt = 'published' AND coalesce(seed, 1) =
-                 (SELECT coalesce(min(seed), 1) FROM evaluations WHERE prompt IS NOT NULL)
+           WHERE run IN (SELECT run FROM models) AND metric = 'accuracy' AND chance IS NOT NULL AND prompt = 'published' AND
+                 (seed IS NULL OR seed = (SELECT min(seed) FROM evaluations WHERE prompt IS NOT NULL))
            ORDER BY task, shots, model"""
     )
     if not rows:
@@ -65,7 +67,8 @@ def examples(asked: Asked) -> list[dict[str, Any]]:
     """A few questions with the prompt as it was put, what each choice got, and the answer."""
     found = []
     rows = asked.rows(
-        """FROM answers WHERE prompt_text IS NOT NULL QUALIFY row_number() OVER (PARTITION BY run, step, task ORDER BY shots DESC, prompt, seed, example_id) <= ?
+        """FROM answers WHERE run IN (SELECT run FROM models) AND prompt_text IS NOT NULL
+           QUALIFY row_number() OVER (PARTITION BY run, step, task ORDER BY shots DESC, prompt, seed, example_id) <= ?
            ORDER BY task, model, example_id""",
         EXAMPLES,
     )

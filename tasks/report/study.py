@@ -13,12 +13,11 @@ import numpy as np
 
 from tasks.report import charts
 from tasks.suite.ablation import Outcome, Values, Verdict, expected, outcome, verdict
-from tasks.suite.compare import measured_by
+from tasks.suite.compare import measured_by, value_of
 from tasks.suite.own import TEXTS
 from tasks.suite.question import Task
 
 TEMPLATE = Path(__file__).with_name("study.html.j2")
-BIT = 1 / np.log(2)
 Answers = Sequence[Mapping[str, Any]]  # rows of answers of one model
 
 
@@ -66,7 +65,7 @@ def _measured(
         found = []
         for by_rate in arm:
             of = {row["example_id"]: row for row in by_rate[rate] if row["task"] == task.name}
-            found.append([_value(task, of[name]) for name in clean])
+            found.append([value_of(task, of[name]) for name in clean])
         return np.array(found)
 
     rates = list(first[0])
@@ -85,10 +84,6 @@ def _measured(
         expected(a, sizes),
         len(common) - len(clean),
     )
-
-
-def _value(task: Task, row: Mapping[str, Any]) -> float:
-    return -sum(row["log_likelihoods"]) * float(BIT) if task.kind == "text" else float(row["correct"])
 
 
 def words_of(one: Measured) -> str:

@@ -1,7 +1,7 @@
 """Which of two corpora gives the better model, and how sure one can be.
 
-Models of both are trained in pairs: a pair shares its initialisation, the order of its data and the draw of the documents
-(a seed), and both answer the same questions. A pair's difference has two sources of chance: which pair it was (initialisation,
+Models of both are trained in pairs: a pair shares the seed of its initialisation, of the order of its data and of the draw of the
+documents (what that seed makes of two corpora differs where they do), and both answer the same questions. A pair's difference has two sources of chance: which pair it was (initialisation,
 order and documents together), and which questions were asked. Their variances are estimated apart, and each reaches as far as Student's
 quantile of its own degrees of freedom; the two are added as squares. Degrees of freedom pooled after Satterthwaite call equal corpora
 different 13 times in 100 of two pairs, and a percentile bootstrap over so few is too narrow as well.

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from models.continuation import Continuation, continuations
+from models.draws import random_bits
 from models.generate import Sampling, generate
 from models.score import LanguageModel, Network, Scored
 from models.words import likeliest_words
@@ -19,13 +20,13 @@ from tasks.suite.demonstrations import Asked
 from tasks.suite.encoding import Encoding
 from tasks.suite.figures import OF_AN_ANSWER
 from tasks.suite.question import NORMALISERS, Prompt, Question, Task
-from tasks.suite.stopwords import STOP_WORDS
+from tasks.text.stopwords import STOP_WORDS
 
 Row = dict[str, Any]
 Tell = Callable[[int], None]  # that so many more questions were answered
 SHOWN_PROMPTS = 5  # whose text is kept, to be read
 TOGETHER = 256  # questions between two words of progress
-WORD_BEGINS, WORD_GOES_ON = re.compile(r" ?[^\W\d_]"), re.compile(r"[^\W\d_]|'")
+WORD_BEGINS, WORD_GOES_ON = re.compile(r" [^\W\d_]"), re.compile(r"'?[^\W\d_]+$")
 SENTENCES = re.compile(r"(?<=[.!?])\s+")
 SUMMARY_SENTENCES = 3  # of what a model writes behind TL;DR: (Radford et al. 2019, section 3.6)
 
@@ -46,16 +47,20 @@ def answers(
     rows: list[Row] = []
     for first in range(0, len(asked), TOGETHER):
         group = asked[first : first + TOGETHER]
-        rows += [common(one) | row for one, row in zip(group, how(task, prompt, group, reader), strict=True)]
+        rows += [
+            common(one, reader.encoding.begin) | row
+            for one, row in zip(group, how(task, prompt, group, reader), strict=True)
+        ]
         tell(len(rows))
     for row, one in zip(rows[:SHOWN_PROMPTS], asked, strict=False):
         row["prompt_text"] = one.pairs[0][0]
     return rows
 
 
-def common(one: Asked) -> Row:
+def common(one: Asked, begin: bool) -> Row:
     """What every row says of its question and its prompt."""
-    digest = hashlib.sha256("\0".join(text for pair in one.pairs for text in pair).encode()).hexdigest()
+    said = [f"begin {begin}", *(text for pair in one.pairs for text in pair)]
+    digest = hashlib.sha256("\0".join(said).encode()).hexdigest()
     question = one.question
     return {
         "example_id": question.id,
@@ -171,11 +176,18 @@ def _free(task: Task, prompt: Prompt, asked: Sequence[Asked], reader: Reader) ->
     if not isinstance(reader.model, Network):
         raise ValueError("an n-gram model is not asked for free answers")
     encoding = reader.encoding
-    sampling = Sampling(temperature=0.0, beams=task.beams)
+    context = reader.model.model.arch.context
+    room = context - min(
+        task.max_tokens, context // 2
+    )  # a window that moves on in an answer would lose half of the prompt
     ended = (lambda made: task.stop in encoding.codec.decode(made)) if task.stop else None
     rows = []
     for one in asked:
-        tokens = encoding.after_begin(encoding.codec.encode(one.pairs[0][0])).tolist()
+        written = encoding.codec.encode(one.pairs[0][0])
+        tokens = encoding.after_begin(written[-(room - 1) :] if len(written) >= room else written).tolist()
+        seed = random_bits(0, "answer", task.name, one.question.id) >> 1
+        drawn = Sampling(top_k=task.top_k, seed=seed)
+        sampling = drawn if task.top_k else Sampling(temperature=0.0, beams=task.beams)
         made = generate(reader.model.model, tokens, task.max_tokens, sampling, encoding.codec.end_of_text, ended)
         said = encoding.codec.decode(made)
         text = (said.partition(task.stop)[0] if task.stop else said).strip()
@@ -184,6 +196,8 @@ def _free(task: Task, prompt: Prompt, asked: Sequence[Asked], reader: Reader) ->
         accepted = one.question.answers
         row: Row = {"answer": text, "gold": accepted[0], "accepted": list(accepted)}
         row |= {_column(name): OF_AN_ANSWER[name](text, accepted) for name in task.metrics if name in OF_AN_ANSWER}
+        if task.literal:
+            row["exact_match"] = float(text in accepted)
         row["correct"] = bool(row["exact_match"]) if "exact_match" in row else None
         rows.append(row)
     return rows

@@ -72,18 +72,16 @@ def winogrande(path: Path) -> Iterator[Question]:
     for number, row in enumerate(rows_of(path)):
         before, _, after = row["sentence"].partition("_")
         fields = {"before": before, "after": after.strip()}
-        yield Question(str(number), fields, (row["option1"], row["option2"]), int(row["answer"]) - 1)
+        yield Question(str(number), fields, (row["option1"], row["option2"]), int(row["answer"]) - 1, cluster=before)
 
 
 def winograd(path: Path) -> Iterator[Question]:
     """The Winograd schemas (Levesque et al. 2012) with each referent written out."""
     for number, row in enumerate(rows_of(path)):
+        # The two of a schema, or three, have the same two beginnings.
+        options = tuple(row["context_options"])
         yield Question(
-            str(number),
-            {"after": row["continuation"]},
-            tuple(row["context_options"]),
-            row["gold"],
-            cluster=str(number // 2),
+            str(number), {"after": row["continuation"]}, options, row["gold"], cluster=" / ".join(sorted(options))
         )
 
 
@@ -184,7 +182,7 @@ TASKS: tuple[Task, ...] = (
         "openbookqa",
         (packed("openbookqa/main", "07155b012c9420605fc5677a589ba673f3aa9122c5e8408f5c3f0f320b88690f", APACHE),),
         partial(lettered, "question_stem"),
-        (Prompt("{question}"), QA, PARAPHRASES[0]),
+        (Prompt("{question}"), Prompt("Question: {question}\nAnswer:", name="headed"), PARAPHRASES[0]),
         f"{GPT3}.5; the validation split",
         normaliser="context",
         shots=100,

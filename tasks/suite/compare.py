@@ -2,7 +2,7 @@
 
 Both answered the same prompts, so the difference is taken question by question (or passage by passage, where questions share one) and
 most of what makes a question hard falls out. The interval is a percentile bootstrap over passages (Efron and Tibshirani 1993,
-chapter 13), the sign test is exact over questions that one alone got right (McNemar 1947), and the smallest difference that would have been
+chapter 13), the sign test is exact over questions that one got right more often than the other (McNemar 1947), and the smallest difference that would have been
 seen is (1.96 + 0.84) standard errors: five times in a hundred called where there is none, missed once in five where there is one.
 """
 
@@ -23,7 +23,7 @@ Row = Mapping[str, Any]
 Values = npt.NDArray[np.float64]
 RESAMPLES = 10_000
 CONFIDENT, POWER = 1.959964, 0.841621  # quantiles of the normal: 5 % of false calls, two-sided; 80 % of true ones
-PAIRED_BY = ("shots", "prompt", "seed", "example_id")
+PAIRED_BY = ("shots", "prompt", "seed", "example_id", "prompt_digest")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """a, b, or that it cannot be told."""
-        if not (self.low > 0 or self.high < 0):
+        if not (self.low > 0 or self.high < 0):  # not a number is neither
             return "cannot tell"
         return "b" if (self.difference > 0) == self.higher_is_better else "a"
 
@@ -69,22 +69,29 @@ def compared(task: Task, shots: int, first: Sequence[Row], second: Sequence[Row]
     if not pairs:
         return None
     metric, higher = measured_by(task)
-    values = np.array([[_value(task, row) for row in pair] for pair in pairs], np.float64)
-    sizes = np.array([_size(task, pair[0]) for pair in pairs], np.float64)
-    _, place = np.unique([row["cluster"] for row, _ in pairs], return_inverse=True)
+    # A question that was asked in several wordings, or behind several demonstrations, is one question.
+    names, question = np.unique([row["example_id"] for row, _ in pairs], return_inverse=True)
+    values = np.zeros((len(names), 2))
+    np.add.at(values, question, np.array([[value_of(task, row) for row in pair] for pair in pairs], np.float64))
+    times = np.bincount(question)
+    values /= times[:, None]
+    sizes = np.bincount(question, [_size(task, row) for row, _ in pairs]) / times
+    passage = dict(zip(question.tolist(), (row["cluster"] for row, _ in pairs), strict=True))
+    _, place = np.unique([passage[number] for number in range(len(names))], return_inverse=True)
     sums = np.zeros((int(place.max()) + 1, 3))
     np.add.at(sums, place, np.column_stack([values, sizes]))
     a, b = sums[:, :2].sum(0) / sums[:, 2].sum()
     low, high = _interval(sums, task.name)
-    right = values > 0.5 if _is_right_or_wrong(task) else None
-    only_a = int((right[:, 0] & ~right[:, 1]).sum()) if right is not None else 0
-    only_b = int((right[:, 1] & ~right[:, 0]).sum()) if right is not None else 0
+    decided = _is_right_or_wrong(task)
+    only_a, only_b = (
+        int((values[:, one] > values[:, other]).sum()) if decided else 0 for one, other in ((0, 1), (1, 0))
+    )
     return Comparison(
         task.name,
         shots,
         metric,
         higher,
-        len(pairs),
+        len(names),
         float(a),
         float(b),
         _stderr(sums),
@@ -92,7 +99,7 @@ def compared(task: Task, shots: int, first: Sequence[Row], second: Sequence[Row]
         high,
         only_a,
         only_b,
-        sign_test(only_a, only_b) if right is not None else None,
+        sign_test(only_a, only_b) if decided else None,
     )
 
 
@@ -118,7 +125,8 @@ def sign_test(only_a: int, only_b: int) -> float:
     return min(1.0, 2 * math.exp(top) * sum(math.exp(one - top) for one in tail))
 
 
-def _value(task: Task, row: Row) -> float:
+def value_of(task: Task, row: Row) -> float:
+    """What an answer counts for: bits, whether it is right, or how much of it is."""
     if task.kind == "text":
         return -sum(row["log_likelihoods"]) / math.log(2)
     if task.kind == "free":
@@ -148,7 +156,9 @@ def _stderr(sums: Values) -> float:
 
 
 def _interval(sums: Values, name: str) -> tuple[float, float]:
-    """2.5th and 97.5th percentile of b - a over resampled passages; the same for the same answers."""
+    """2.5th and 97.5th percentile of b - a over resampled passages; the same for the same answers. Of one passage nothing is known."""
+    if len(sums) < 2:
+        return math.nan, math.nan
     draw = np.random.default_rng(random_bits(0, "bootstrap", name, len(sums)))
     found = np.empty(RESAMPLES)
     step = max(1, (1 << 22) // len(sums))

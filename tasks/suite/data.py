@@ -58,8 +58,10 @@ def file_of(data: Data, mirror: str = "") -> Path:
     if kept.is_file() and digest_of(kept) == data.sha256:
         return kept
     found = _in_mirror(data, Path(mirror)) if mirror else None
-    if found is not None:
+    if found is not None and found.suffix == Path(data.name).suffix:
         return found
+    if found is not None:  # its form is told by its name
+        return _keep(found, kept)
     with tempfile.TemporaryDirectory(prefix="gristmill-") as folder:
         fetched = _fetch(data, Path(folder), mirror)
         if digest_of(fetched) != data.sha256:
@@ -67,14 +69,18 @@ def file_of(data: Data, mirror: str = "") -> Path:
                 f"{data.address} is not the file that the task was declared with (its SHA-256 is "
                 f"{digest_of(fetched)[:12]}…, not {data.sha256[:12]}…): give a copy with suite.files, or a folder with suite.mirror"
             )
-        with Store(str(kept.parent)).writing(kept.name) as temporary:
-            shutil.copyfile(fetched, temporary)
-    return kept
+        return _keep(fetched, kept)
 
 
 def identity_of(data: Data) -> str:
     """The digest that a file has or must have. Raises SettingError where a user's own is missing."""
-    return data.sha256 or digest_of(_own(data))
+    return data.sha256 or f"{digest_of(_own(data))}{''.join(_own(data).suffixes)}"  # its form is told by its name
+
+
+def _keep(path: Path, kept: Path) -> Path:
+    with Store(str(kept.parent)).writing(kept.name) as temporary:
+        shutil.copyfile(path, temporary)
+    return kept
 
 
 def digest_of(path: Path) -> str:

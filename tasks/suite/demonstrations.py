@@ -24,10 +24,13 @@ class Asked:
     shown: int
 
 
-def demonstrations(seed: int, task: str, question: Question, pool: Sequence[Question], shots: int) -> list[Question]:
+def demonstrations(
+    seed: int, task: str, question: Question, pool: Sequence[Question], shots: int, apart: bool = False
+) -> list[Question]:
     """``shots`` of the pool, drawn without replacement; neither the question itself nor one on its passage.
 
-    ``pool`` is in the order of its ids. Where it is smaller than that, all of it.
+    ``pool`` is in the order of its ids. Where it is smaller than that, all of it. ``apart`` is a pool of other questions, whose
+    names say nothing of those that are asked.
     """
     places: dict[int, int] = {}
     drawn: list[Question] = []
@@ -38,7 +41,7 @@ def demonstrations(seed: int, task: str, question: Question, pool: Sequence[Ques
         picked = places.get(place, place)
         places[place] = places.get(turn, turn)  # a shuffle of which only what was looked at is written down
         one = pool[picked]
-        if one.id != question.id and not (question.cluster and one.cluster == question.cluster):
+        if apart or (one.id != question.id and not (question.cluster and one.cluster == question.cluster)):
             drawn.append(one)
     return drawn
 
@@ -52,10 +55,14 @@ def ask(prompt: Prompt, question: Question, shown: Sequence[Question], count: Co
     """The question behind as many demonstrations as ``room`` tokens hold, the last ones where not all do."""
     pairs = prompt.of(question)
     told = [prompt.shown(one) + prompt.join for one in shown]
-    left = room - count(prompt.description) - max(count(context + answer) for context, answer in pairs)
+    longest = max(pairs, key=lambda pair: count("".join(pair)))
+    left = room - count(prompt.description) - count("".join(longest))
     first = len(told)
     while first and left >= (cost := count(told[first - 1])):
         left -= cost
         first -= 1
+    # Pieces that are joined may be a token more than each alone.
+    while first < len(told) and count(prompt.description + "".join(told[first:]) + "".join(longest)) > room:
+        first += 1
     before = prompt.description + "".join(told[first:])
     return Asked(question, tuple((before + context, answer) for context, answer in pairs), len(told) - first)

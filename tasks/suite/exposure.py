@@ -2,7 +2,8 @@
 
 N is the 5th percentile of a task's questions in words, at least 8 and at most 13; a question is dirty where any of its
 N-grams stands in a document. Of a shorter one all words are looked for, from five on; of fewer nothing can be told. What stands in
-more than ten documents is a phrase of the language and tells nothing.
+more than ten documents is a phrase of the language and tells nothing. Beyond the paper, a question is dirty too where it stands there in
+other words: seven in a row of those that say what it is about, in any order and whatever their endings.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ from warehouse.scan import scan
 
 SHORTEST, LONGEST, PERCENTILE = 8, 13, 5
 FEWEST_WORDS = 5  # of a question that is looked for whole
+BAG_WORDS = 7  # that say what a question is about, in any order
 MOST_DOCUMENTS = 10
 ROLE = "questions/"
 Grams = npt.NDArray[np.uint64]
@@ -36,6 +38,20 @@ Grams = npt.NDArray[np.uint64]
 def words_of_task(lengths: Sequence[int]) -> int:
     """N: the 5th percentile of the questions' lengths in words, from 8 to 13."""
     return int(np.clip(np.percentile(lengths, PERCENTILE, method="lower"), SHORTEST, LONGEST))
+
+
+class Sought(NamedTuple):
+    """What is looked for: n words in a row, or a bag of them."""
+
+    n: int
+    bags: bool
+
+
+class Owned(NamedTuple):
+    """Names of n-grams or bags, and the question that each is of."""
+
+    names: Grams
+    owners: npt.NDArray[np.int64]
 
 
 class _Asked:
@@ -48,21 +64,18 @@ class _Asked:
         lengths = np.array([len(normalised(text)) for text in table["text"].to_pylist()])
         self.n = words_of_task(lengths.tolist())
         sought = np.where(lengths < FEWEST_WORDS, 0, np.minimum(lengths, self.n))  # 0: too short to tell
-        self.grams: dict[int, tuple[Grams, npt.NDArray[np.int64]]] = {}
+        self.grams: dict[Sought, Owned] = {}
         for n in np.unique(sought[sought > 0]).tolist():
             places = np.flatnonzero(sought == n)
             names, owners = grams_of(*buffers(table["text"].take(pa.array(places))), n)
-            self.grams[n] = names, places[owners]
+            self.grams[Sought(n, False)] = Owned(names, places[owners])
+        self.grams[Sought(BAG_WORDS, True)] = Owned(*grams_of(*buffers(table["text"]), BAG_WORDS, bags=True))
 
-    @property
-    def names_of_grams(self) -> Grams:
-        """All of them."""
-        return np.concatenate([np.empty(0, np.uint64), *(names for names, _ in self.grams.values())])
-
-    @property
-    def owners(self) -> npt.NDArray[np.int64]:
-        """Whose each of them is."""
-        return np.concatenate([np.empty(0, np.int64), *(owners for _, owners in self.grams.values())])
+    def owned(self, bags: bool | None = None) -> Owned:
+        """The n-grams, the bags, or both, of all lengths."""
+        found = [each for sought, each in self.grams.items() if bags in (None, sought.bags)]
+        names = np.concatenate([np.empty(0, np.uint64), *(each.names for each in found)])
+        return Owned(names, np.concatenate([np.empty(0, np.int64), *(each.owners for each in found)]))
 
 
 def _asked(stage: Stage) -> list[_Asked]:
@@ -98,6 +111,7 @@ class Seek(Stage):
             columns = {
                 "doc_id": documents["id"].take(pa.array(hits.text)),
                 "n": np.full(len(hits.text), index.n),
+                "bag": np.full(len(hits.text), index.bags),
                 "gram": index.names[hits.gram],
                 "start": hits.start,
                 "stop": hits.stop,
@@ -108,11 +122,11 @@ class Seek(Stage):
 
     @cached_property
     def _indices(self) -> list[GramIndex]:
-        grams: dict[int, list[Grams]] = defaultdict(list)
+        grams: dict[Sought, list[Grams]] = defaultdict(list)
         for asked in _asked(self):
-            for n, (names, _) in asked.grams.items():
-                grams[n].append(names)
-        return [index_of(np.concatenate(found), n) for n, found in sorted(grams.items())]
+            for sought, owned in asked.grams.items():
+                grams[sought].append(owned.names)
+        return [index_of(np.concatenate(found), *sought) for sought, found in sorted(grams.items())]
 
 
 class Expose(Stage):
@@ -138,23 +152,19 @@ class Expose(Stage):
         """Drops N-grams that stand in many documents, and says whose the others are."""
         asked = _Asked(self, ROLE + part)
         hits = self._hits(asked)
-        pairs = (
-            pa.table({"owner": asked.owners, "gram": asked.names_of_grams}).group_by(["owner", "gram"]).aggregate([])
-        )
-        owners, grams = pairs["owner"].to_numpy(), pairs["gram"].to_numpy()
-        seen = np.isin(grams, np.unique(hits["gram"].to_numpy()))
-        whole = np.bincount(owners, minlength=len(asked.names)).tolist()
-        there = np.bincount(owners[seen], minlength=len(asked.names)).tolist()
+        found = np.unique(hits["gram"].to_numpy())
+        (grams, there), (bags, reworded) = (self._counted(asked, of_bags, found) for of_bags in (False, True))
         rows = [
             {
                 "task": part,
                 "example_id": name,
                 "words": asked.n,
-                "grams": of,
-                "found": found,
-                "dirty": found > 0 if of else None,
+                "grams": grams[place],
+                "found": there[place],
+                "reworded": reworded[place],
+                "dirty": there[place] + reworded[place] > 0 if grams[place] + bags[place] else None,
             }
-            for name, of, found in zip(asked.names, whole, there, strict=True)
+            for place, name in enumerate(asked.names)
         ]
         writer.table("exposed", pa.Table.from_pylist(rows, schema=schemas.EXPOSED))
         contamination = sorted(
@@ -163,9 +173,19 @@ class Expose(Stage):
         writer.table("contamination", pa.Table.from_pylist(contamination, schema=schemas.CONTAMINATION))
         return Made(statistics={"dirty": sum(bool(row["dirty"]) for row in rows)})
 
+    def _counted(self, asked: _Asked, bags: bool, found: Grams) -> tuple[list[int], list[int]]:
+        """How many different ones each question has, and how many of them are in the corpus."""
+        owned = asked.owned(bags)
+        pairs = pa.table({"owner": owned.owners, "gram": owned.names}).group_by(["owner", "gram"]).aggregate([])
+        owners, there = pairs["owner"].to_numpy(), np.isin(pairs["gram"].to_numpy(), found)
+        return (
+            np.bincount(owners, minlength=len(asked.names)).tolist(),
+            np.bincount(owners[there], minlength=len(asked.names)).tolist(),
+        )
+
     def _hits(self, asked: _Asked) -> pa.Table:
         """The hits of a task's N-grams, but those of N-grams that stand in too many documents."""
-        wanted = pa.array(np.unique(asked.names_of_grams))  # a gram's name says its length too
+        wanted = pa.array(np.unique(asked.owned().names))  # a name says of what it is
         found = scan(self.store, [self.inputs["hits"].ref], "question_hits", schemas.QUESTION_HITS.names)
         mine = (table.filter(pc.is_in(table["gram"], value_set=wanted)).cast(schemas.QUESTION_HITS) for table in found)
         hits = pa.concat_tables([schemas.QUESTION_HITS.empty_table(), *mine])
@@ -185,23 +205,26 @@ class Expose(Stage):
     def _matches(self, asked: _Asked, hits: pa.Table) -> Iterator[dict[str, Any]]:
         """A row for each stretch of a document that is a question's, with the text around it."""
         owners: dict[int, list[int]] = defaultdict(list)
-        names, whose = asked.names_of_grams, asked.owners
+        names, whose = asked.owned()
         wanted = np.isin(names, np.unique(hits["gram"].to_numpy()))
         for gram, owner in zip(names[wanted].tolist(), whose[wanted].tolist(), strict=True):
             if owner not in owners[gram]:
                 owners[gram].append(owner)
-        stretches: dict[str, dict[int, list[list[int]]]] = defaultdict(lambda: defaultdict(list))
-        for row in hits.sort_by([("doc_id", "ascending"), ("start", "ascending")]).to_pylist():
+        stretches: dict[str, dict[tuple[int, str], list[list[int]]]] = defaultdict(lambda: defaultdict(list))
+        # What stands there word for word is not shown as reworded once more.
+        for row in hits.sort_by([("doc_id", "ascending"), ("bag", "ascending"), ("start", "ascending")]).to_pylist():
             for owner in owners[row["gram"]]:
-                mine = stretches[row["doc_id"]][owner]
+                if row["bag"] and (owner, "question") in stretches[row["doc_id"]]:
+                    continue
+                mine = stretches[row["doc_id"]][owner, "reworded" if row["bag"] else "question"]
                 if mine and row["start"] <= mine[-1][1]:
                     mine[-1][1] = max(mine[-1][1], row["stop"])
                 else:
                     mine.append([row["start"], row["stop"]])
         for doc_id, text in self._texts(list(stretches)):
-            for owner, places in stretches[doc_id].items():
+            for (owner, how), places in stretches[doc_id].items():
                 for start, stop in places:
-                    yield match_row(doc_id, text, asked.task, asked.names[owner], "question", start, stop)
+                    yield match_row(doc_id, text, asked.task, asked.names[owner], how, start, stop)
 
     def _texts(self, doc_ids: list[str]) -> Iterator[tuple[str, str]]:
         left, ref = pa.array(sorted(doc_ids), pa.string()), self.inputs["corpus"].ref

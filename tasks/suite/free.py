@@ -67,6 +67,8 @@ def squad(path: Path) -> Iterator[Question]:
             for asked in paragraph["qas"]:
                 fields = {"title": article["title"].replace("_", " "), "passage": paragraph["context"]}
                 answers = tuple(dict.fromkeys(answer["text"] for answer in asked["answers"]))
+                if not answers:  # as SQuAD 2 has them: nothing of what is written could be right
+                    continue
                 cluster = f"{article['title']} {number}"
                 yield Question(asked["id"], fields | {"question": asked["question"]}, answers=answers, cluster=cluster)
 
@@ -221,12 +223,12 @@ TASKS: tuple[Task, ...] = (
         (Data("", license="as the user's own"),),
         summaries,
         (Prompt("{article}\nTL;DR:", " {answer}"),),
-        "Radford et al. 2019, section 3.6: 100 tokens, of which three sentences count",
+        "Radford et al. 2019, section 3.6: 100 tokens drawn from the two likeliest, of which three sentences count",
         kind="free",
         metrics=("rouge-1", "rouge-2", "rouge-l"),
         main="rouge-l",
         stop="",
         max_tokens=100,
-        beams=1,
+        top_k=2,
     ),
 )

@@ -64,12 +64,14 @@ def children(path: Path) -> Iterator[Question]:
     for number, block in enumerate(path.read_text(encoding="utf-8").strip().split("\n\n")):
         lines = [line.partition(" ")[2] for line in block.splitlines()]
         query, answer, _, candidates = lines[-1].split("\t")
-        before, _, after = query.partition("XXXXX")
+        before, _, after = plain(query, TREEBANK).partition("XXXXX")
         choices = tuple(dict.fromkeys(candidates.split("|")))[:CANDIDATES]
         context = " ".join(plain(line, TREEBANK) for line in lines[:-1])
+        # A mark that opens before the gap is written onto the candidate.
         fields = {
-            "context": f"{context} {plain(before.strip(), TREEBANK)}".strip(),
-            "after": f" {plain(after.strip(), TREEBANK)}",
+            "context": f"{context} {before}".rstrip(" "),
+            "gap": " " if before.endswith(" ") or not before else "",
+            "after": after,
         }
         yield Question(str(number), fields, choices, choices.index(answer))
 
@@ -112,7 +114,7 @@ TASKS: tuple[Task, ...] = (
             f"cbt_{kind}",
             YOURS,
             children,
-            (Prompt("{context}", " {choice}{after}"),),
+            (Prompt("{context}", "{gap}{choice}{after}"),),
             f"Radford et al. 2019, section 3.2; cbtest_{kind.upper()}_valid_2000ex.txt, the candidate and all that follows it",
             normaliser="none",
         )

@@ -11,13 +11,21 @@ from tasks.suite.question import Prompt, Question, Task, rows_of
 
 TEXTS, TEXTS_ENDINGS = "texts", "texts_endings"
 YOURS = (Data("", license="as the user's own"),)
+LEAST_ENDINGS = 10
+PIECE_WORDS = 150  # of a plain text that is asked about as one
 SOURCE = "a file of the user's own: JSON lines with text, or one plain text"
 
 
 def documents(path: Path) -> Iterator[tuple[str, str]]:
-    """(name, text) of each document of a file: JSON lines with a field text, and perhaps id, or plain text as one."""
+    """(name, text) of each document of a file: JSON lines with a field text, and perhaps id, or plain text in pieces of some paragraphs."""
     if path.suffix == ".txt":
-        yield "0", path.read_text(encoding="utf-8")
+        piece: list[str] = []
+        pieces = 0
+        for paragraph in [*path.read_text(encoding="utf-8").split("\n\n"), ""]:
+            piece += [paragraph] if paragraph.strip() else []
+            if piece and (len(" ".join(piece).split()) >= PIECE_WORDS or not paragraph):
+                yield str(pieces), "\n\n".join(piece)
+                piece, pieces = [], pieces + 1
         return
     for number, row in enumerate(rows_of(path)):
         yield str(row.get("id", number)), row["text"]
@@ -32,6 +40,11 @@ def whole(path: Path) -> Iterator[Question]:
 def continued(path: Path) -> Iterator[Question]:
     """A question for each document that has one."""
     return endings([Text(name, "", text) for name, text in documents(path)])
+
+
+def has_endings(path: Path) -> bool:
+    """Whether enough can be asked of what goes on from these texts."""
+    return sum(1 for _ in continued(path)) >= LEAST_ENDINGS
 
 
 TASKS: tuple[Task, ...] = (

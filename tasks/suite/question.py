@@ -58,6 +58,13 @@ class Prompt:
         asked = self.of(question)
         return "".join(asked[question.gold if question.choices else 0])
 
+    def words(self, question: Question) -> str:
+        """What of a question and its right answer is its own, in the order in which it is shown: no word of the prompt's."""
+        right = question.choices[question.gold] if question.choices else next(iter(question.answers), "")
+        values = {**question.fields, "choice": right, "answer": right}
+        names = [name for _, name, _, _ in Formatter().parse(self.context + self.answer) if name is not None]
+        return " ".join(values[name] for name in names)
+
     def _filled(self, question: Question, **beside: str) -> tuple[str, str]:
         values = {**question.fields, **beside}
         context, answer = (filled(template, values) for template in (self.context, self.answer))
@@ -86,6 +93,8 @@ class Task:
     prompts: tuple[Prompt, ...]
     source: str  # paper and section of the protocol
     kind: Kind = "choice"
+    literal: bool = False  # a free answer is right as it stands alone: signs and points are no punctuation
+    top_k: int = 0  # a free answer is drawn from so many of the likeliest tokens; 0 searches
     normaliser: Normaliser = "token"
     main: str = "accuracy"
     metrics: tuple[str, ...] = ()  # of free answers
@@ -101,8 +110,12 @@ class Task:
 
     def __post_init__(self) -> None:
         said = [[p.context, p.answer, p.join, p.description, p.name] for p in self.prompts]
+        if len({prompt.name for prompt in self.prompts}) < len(self.prompts):
+            raise ValueError(f"two wordings of {self.name} have one name")
         rest = [
             self.kind,
+            self.literal,
+            self.top_k,
             self.normaliser,
             list(self.metrics),
             self.unconditional,

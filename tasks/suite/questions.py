@@ -68,7 +68,9 @@ class Questions(Stage):
         names = {(row["role"], row["example_id"]) for row in rows}
         if not rows or len(names) < len(rows):
             fault = "no question" if not rows else "questions of one name"
-            raise GristmillError(f"the data of the task {task.name} hold {fault}: look at {task.data[0].address}")
+            raise GristmillError(
+                f"the data of the task {task.name} hold {fault}: look at {task.data[0].address if task.data else 'what the corpus holds out'}"
+            )
         writer.table("questions", pa.Table.from_pylist(rows, schema=schemas.QUESTIONS))
         return Made(statistics={"questions": sum(row["role"] == "asked" for row in rows)})
 
@@ -84,7 +86,7 @@ class Questions(Stage):
         paths = [file_of(data, self.settings.mirror) for data in files]
         try:
             yield from read(*paths)
-        except (ValueError, KeyError, IndexError, TypeError, OSError) as error:
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, OSError) as error:
             raise GristmillError(
                 f"{paths[0]} is no file of the task {self._task.name} ({type(error).__name__}: {error}): its form is that of {self._task.source}"
             ) from error
@@ -122,7 +124,7 @@ class Questions(Stage):
             "gold": None if free else question.gold,
             "answers": list(question.answers) or None,
             "cluster": question.cluster,
-            "text": normal(self._task.prompts[0].shown(question)),
+            "text": normal(self._task.prompts[0].words(question)),
             "license": self._task.data[0].license if self._task.data else "",
         }
 
@@ -130,6 +132,10 @@ class Questions(Stage):
 def own(task: Task, settings: QuestionSettings) -> Task:
     """The task with the user's own file in the place of its data. Raises SettingError where it has none of its own and none is given."""
     given = settings.files.get(task.name)
+    if given and len(task.data) > 1:
+        raise SettingError(
+            f"the task {task.name} reads {len(task.data)} files that belong together: suite.files can give none of them"
+        )
     if given:
         return replace(task, data=(Data(given, license="as the user's own"), *task.data[1:]))
     if any(not data.address for data in task.data):

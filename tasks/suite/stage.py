@@ -133,7 +133,7 @@ class Answer(Stage):
         room = self._training.model.context - (1 if self.settings.begin else 0) - self._room_to_answer(way.task)
         seed = way.seed or 0
         return [
-            ask(way.prompt, one, demonstrations(seed, way.task.name, one, pool, way.shots), count, room)
+            ask(way.prompt, one, demonstrations(seed, way.task.name, one, pool, way.shots, bool(shown)), count, room)
             for one in self._some(way.task, questions)
         ]
 
@@ -158,11 +158,13 @@ class Answer(Stage):
         window = f"window {self._training.model.context:,}"
         if way.task.kind == "text":
             return f"{window}, stride {stride:,}, {begin}; {way.task.source}"
-        by = {"choice": f"by {way.task.normaliser}", "last word": "greedy", "free": f"{way.task.beams} beams"}[
-            way.task.kind
-        ]
+        by = {"choice": f"by {way.task.normaliser}", "last word": "greedy", "free": _search(way.task)}[way.task.kind]
         return f"{window}, {begin}, {by}; {way.task.source}"
 
     @property
     def _step(self) -> int:
         return self._pinned or self._training.last_step
+
+
+def _search(task: Task) -> str:
+    return f"drawn from {task.top_k}" if task.top_k else f"{task.beams} beams" if task.beams > 1 else "greedy"

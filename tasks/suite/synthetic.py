@@ -157,6 +157,7 @@ def _task(name: str, digest: str) -> Task:
         (prompt,),
         "Brown et al. 2020, section 3.9",
         kind="free",
+        literal=True,
         metrics=("exact match",),
         main="exact match",
         shots=100 if scrambled else 50,

@@ -144,6 +144,10 @@ class Relatives(PerPart):
         if self.settings.subset == 1:
             return schemas.DECISIONS.empty_table()
         left = documents.filter(pc.invert(pc.is_in(documents["id"], value_set=related)))
+        small = pa.array(
+            sorted(facts_of(self)["ends"]), pa.string()
+        )  # of a few texts each is worth too much to be drawn
+        left = left.filter(pc.invert(pc.is_in(left["source"], value_set=small)))
         draws = uniform(self.settings.subset_seed, "subset", left["id"].to_pylist())
         rows = [
             {

@@ -27,6 +27,7 @@ QUESTION_HITS = pa.schema(
     [
         field("doc_id", TEXT, "document of the corpus"),
         field("n", INT, "words of the n-gram"),
+        field("bag", TRUTH, "whether they are words that say what a text is about, in any order"),
         field("gram", pa.uint64(), "name of the n-gram"),
         field("start", INT, "first byte of it in the document"),
         field("stop", INT, "byte behind it"),
@@ -39,8 +40,9 @@ EXPOSED = pa.schema(
         field("example_id", TEXT, "the question", nullable=False),
         field("words", INT, "N: words of the n-grams that were looked for"),
         field("grams", INT, "distinct n-grams of the question"),
-        field("found", INT, "how many of them stand in the corpus"),
-        field("dirty", TRUTH, "whether any does; null where the question is shorter than N words"),
+        field("found", INT, "how many of them stand in text that is trained on, and in ten documents at most"),
+        field("reworded", INT, "how often seven of the words that say what it is about stand there in any order"),
+        field("dirty", TRUTH, "whether any does; null where the question has too few words to tell"),
     ]
 )
 

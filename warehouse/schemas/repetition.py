@@ -88,7 +88,11 @@ CONTAMINATION = pa.schema(
         field("doc_id", TEXT, "the document"),
         field("benchmark", TEXT, "evaluation set"),
         field("example_id", TEXT, "example in it"),
-        field("field", TEXT, "question or answer: which of the two was found"),
+        field(
+            "field",
+            TEXT,
+            "question or answer: which of the two was found; reworded where its words stand in another order",
+        ),
         field("ngram", TEXT, "the words that both have, as they were compared"),
         field("context", TEXT, "the document's text around them"),
         field("start", INT, "first character of them in the document's text"),

@@ -1,4 +1,4 @@
-"""English function words, which GPT-2's stop-word filter keeps from being the last word of a passage."""
+"""English function words: they end no passage of LAMBADA, and say nothing of what a sentence is about."""
 
 STOP_WORDS = frozenset(
     """a about above after again against all am an and any are as at be because been before being below between both but by
