@@ -31,6 +31,7 @@ ELSEWHERE = {
     ("answer", "tasks"): "one that is named twice is asked once; test_suite_pipeline.py asks others",
     ("answer", "shots"): "the same",
     ("answer", "seeds"): "the same",
+    ("answer", "prompts"): "these tasks have one wording; test_suite_pipeline.py asks others",
 }
 SETS = """
 [quality]
@@ -197,12 +198,7 @@ def test_a_parts_name_knows_the_settings_and_the_version(pipeline: Pipeline, nam
     wanted = {setting for setting, field in type(stage.settings).model_fields.items() if not is_operational(field)}
     wanted -= {setting for stage_name, setting in ELSEWHERE if stage_name == name}
     # What duplicates become is an input of a selection's part, the elections, and no setting of it; so is what is held out.
-    # How a question is put is in the name of the part.
-    inputs = {
-        "select": {"repeats", "remove_duplicates"},
-        "pack": {"validation_share"},
-        "answer": {"prompts"},
-    }
+    inputs = {"select": {"repeats", "remove_duplicates"}, "pack": {"validation_share"}}
     assert wanted - seen == inputs.get(name, set())
 
 

@@ -13,6 +13,7 @@ import torch
 
 from flows.making import Pipeline
 from flows.query import rows
+from flows.recipe.loading import load_recipe
 from models.bert import Bert, build
 from models.objectives.masked_tokens import MaskedBatch, figures, loss
 from models.presets import Shape
@@ -164,9 +165,8 @@ def test_pseudo_perplexity_hides_each_token_alone(pipeline: Pipeline) -> None:
             nats.append(-float(logged[tokens[place]]))
             right += int(logged.argmax()) == tokens[place]
         per_document.append(nats)
-    asked = Pipeline(
-        pipeline.recipe.model_copy(update={"evaluate": pipeline.recipe.evaluate.model_copy(update={"max_pseudo": 3})})
-    )
+    path = Path(pipeline.store.url).parent / "recipe.toml"
+    asked = Pipeline(load_recipe(str(path), ("evaluate.max_pseudo=3",)))
     asked.make("evaluate")
     found = {
         row["metric"]: row
