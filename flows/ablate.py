@@ -12,12 +12,13 @@ from prefect import flow
 from flows.crawl import crawl
 from flows.judging import Judged, judge_file, judged
 from flows.making import Pipeline
-from flows.orchestration.engine import make, pipeline_of, run_name, show_link, show_summary, task_runner
+from flows.orchestration.engine import make, pipeline_of, run_name, show_link, show_summary, task_runner, watching
 from flows.query import rows
 from flows.recipe.arms import Study, arm_recipe, arms_of, pair_recipe, short_names, trained_by
 from flows.recipe.loading import DEFAULT_CONFIG, load_recipe
 from flows.recipe.settings import Recipe
 from flows.reporting import publish_study
+from tasks.report.study import beforehand
 from tasks.suite.own import TEXTS, TEXTS_ENDINGS, has_endings
 from warehouse.artifact import Ref
 
@@ -68,6 +69,9 @@ def ablate(
                 make(member, node)
             answers[name].append(judged(member))
             epochs[name] = max(row["epochs"] or 0.0 for row in rows(member.store, "FROM mixture", own=member.own))
+        if len(epochs) == 1:  # what can be seen is said before any other arm is trained
+            told = beforehand(name, [one.by_rate for one in answers[name]])
+            watching.report.note(corpora[0].plan["select"][0].stage, told)
     address, words = publish_study(corpora[0].store, base.name, answers, study, epochs)
     show_summary("verdict", words)
     show_link(

@@ -211,6 +211,16 @@ def test_a_corpus_with_half_of_its_words_shuffled_loses_and_one_more_seed_costs_
     out = asked(2)
     store = load_recipe(str(good)).store
     assert len(list(Path(store, "artifacts", "pretrain").iterdir())) == 4
+    # What can be seen is said when the first arm's models are there, and no other is.
+    said = out.index(f"models of {good} alone differ by")
+    assert out[:said].count("pretrain rate-1") == 2
+    answers = rows(_store(store), "SELECT run, log_likelihoods, bytes FROM history.answers WHERE task = 'texts'")
+    bits: dict[str, list[float]] = {}
+    for row in answers:
+        bits.setdefault(row["run"], []).append(-row["log_likelihoods"][0] / math.log(2))
+    size = sum(row["bytes"] for row in answers) / 4
+    best = sorted(sum(one) / size for one in bits.values())[:2]
+    assert float(out[said:].split("differ by ")[1].split()[0]) == pytest.approx(float(np.std(best, ddof=1)), abs=1e-4)
     out = asked(3)
     assert len(list(Path(store, "artifacts", "pretrain").iterdir())) == 6
     assert f"Better: {good}" in out

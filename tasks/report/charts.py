@@ -149,6 +149,8 @@ def law(
     axes.fill_between(places, low, high, color=FAINT, alpha=0.5, lw=0, zorder=0)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:.2f}")
+    axes.yaxis.set_minor_formatter("{x:.2f}")
     axes.set_ylim(bottom * 0.8, top * 1.15)
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)

@@ -18,6 +18,7 @@ from tasks.suite.own import TEXTS
 from tasks.suite.question import Task
 
 TEMPLATE = Path(__file__).with_name("study.html.j2")
+BIT = 1 / float(np.log(2))
 Answers = Sequence[Mapping[str, Any]]  # rows of answers of one model
 
 
@@ -83,6 +84,23 @@ def _measured(
         verdict(names, whole, list(by_rate.values()), higher),
         expected(a, sizes),
         len(common) - len(clean),
+    )
+
+
+def beforehand(name: str, seeds: Sequence[Mapping[str, Answers]]) -> str:
+    """What the models of the first arm alone let expect, in a sentence, before any other is trained."""
+    texts = {row["example_id"]: row["bytes"] for row in next(iter(seeds[0].values())) if row["task"] == TEXTS}
+    sizes = np.array(list(texts.values()), np.float64)
+    bits = [
+        [sum(-sum(of[one]["log_likelihoods"]) for of in answers) * BIT / len(answers) for one in texts]
+        for by_rate in seeds
+        for answers in [[{row["example_id"]: row for row in rows if row["task"] == TEXTS} for rows in by_rate.values()]]
+    ]
+    deviation = expected(np.array(bits), sizes)
+    seen = Outcome(0.0, 0.0, len(seeds), len(texts), deviation**2, 0.0).detectable
+    return (
+        f"models of {name} alone differ by {deviation / 2**0.5:.4f} bits a byte from seed to seed; of {len(seeds)} pairs a difference "
+        f"between corpora from about {seen:.4f} on would be seen, and a smaller one as far as pairs have their chance in common"
     )
 
 
