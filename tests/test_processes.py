@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -276,3 +276,42 @@ def test_the_terminal_says_how_much_time_is_left(
     terminal.part_progress(stage, "hellaswag-0-shot", 0, 400)
     terminal.part_progress(stage, "hellaswag-0-shot", 100, 400)
     assert "counting: hellaswag-0-shot: 100 of 400, 1 min 00 s left" in capsys.readouterr().out
+
+
+class Hungry(Stage):
+    """A part that wants the machine for itself."""
+
+    name = "hungry"
+    version = 1
+    in_worker = False
+    alone = True
+    under_way: ClassVar[list[int]] = []
+
+    def plan(self) -> list[str]:
+        return ["only"]
+
+    def make(self, part: str, writer: PartWriter, report: Report) -> Made:
+        self.under_way.append(1)
+        assert len(self.under_way) == 1
+        time.sleep(0.3)
+        self.under_way.pop()
+        writer.bytes("made/file", b"x")
+        return Made()
+
+
+def test_trainings_are_made_one_after_the_other_and_none_begins_once_told_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from tasks.train.stage import Pretrain
+
+    assert Pretrain.alone
+    stages = [Hungry(Store(str(tmp_path)), StageSettings(), {}, subject) for subject in "abc"]
+    with ThreadPoolExecutor(3) as threads:
+        for done in [threads.submit(make_part_somewhere, stage, "only", Report(), 1) for stage in stages]:
+            done.result()
+    monkeypatch.setattr("tasks.core.somewhere.is_stopping", lambda: True)
+    other = Hungry(Store(str(tmp_path)), StageSettings(), {}, "d")
+    with pytest.raises(GristmillError, match="was not begun: the same command goes on from there"):
+        make_part_somewhere(other, "only", Report(), 1)

@@ -163,6 +163,7 @@ def _proc_row(path: Path) -> tuple[int, int, str]:
 # How torch (of a processor, of CUDA), DuckDB, C++ and the system say it.
 NO_MEMORY = re.compile(r"out of memory|can.?t allocate memory|cannot allocate memory|not enough memory|bad_alloc", re.I)
 _children: set[subprocess.Popen[str]] = set()
+_told_to_stop = threading.Event()
 
 
 def stop_children() -> None:
@@ -170,6 +171,7 @@ def stop_children() -> None:
 
     A second SIGTERM, as a supervisor passes on, does not cut that short.
     """
+    _told_to_stop.set()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     children = list(_children)
@@ -180,6 +182,11 @@ def stop_children() -> None:
             child.wait(timeout=STOP_SECONDS)
         except subprocess.TimeoutExpired:
             child.kill()
+
+
+def is_stopping() -> bool:
+    """Whether this process was told to stop, and is to begin nothing more."""
+    return _told_to_stop.is_set()
 
 
 def events(

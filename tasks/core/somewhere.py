@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
-from tasks.core.process import pool
+from tasks.core.process import is_stopping, pool
 from tasks.core.stage import Report, Stage, make_part
+from warehouse.errors import GristmillError
 
+_ALONE = threading.Lock()
 SAID_SECONDS = 1.0  # between two words of a worker about its part
 
 
@@ -43,5 +47,8 @@ def make_part_somewhere(stage: Stage, part: str, report: Report, workers: int) -
     elif stage.in_worker:
         pool(workers).run(make_part, stage, part)
     else:
-        make_part(stage, part, report)
+        with _ALONE if stage.alone else nullcontext():
+            if stage.alone and is_stopping():  # it waited for one that was told to stop, and begins nothing
+                raise GristmillError(f"{stage.title} was not begun: the same command goes on from there")
+            make_part(stage, part, report)
     report.part_done(stage, part)

@@ -81,6 +81,7 @@ class Stage(ABC):
     name: ClassVar[str]
     version: ClassVar[int]  # raised when the meaning of the output changes
     in_worker: ClassVar[bool] = True  # False: make() starts processes of its own, or is brief
+    alone: ClassVar[bool] = False  # whether a part wants the whole machine: no other such one is made beside it
     is_long: ClassVar[bool] = False  # whether a part says how far it is
     subject_is_content: ClassVar[bool] = True  # False: what a recipe calls it changes nothing of what is made
 
@@ -271,6 +272,7 @@ def _finish(stage: Stage, parts: Sequence[str], seconds: float, report: Report) 
     records = [record for record in found if record is not None]
     if len(records) != len(parts):
         raise RuntimeError(f"{stage.title}: {len(parts) - len(records)} of {len(parts)} parts were not made")
+    stage.store.sweep(stage.ref.folder)  # a worker of a killed run may have outlived the first look by a moment
     manifest = Manifest(
         stage=stage.name,
         subject=stage.recorded_subject,

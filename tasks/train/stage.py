@@ -33,6 +33,7 @@ class Pretrain(Stage):
     name = "pretrain"
     version = 2
     in_worker = False
+    alone = True  # two trainers on the same cores, or the same GPU, take many times as long as one after the other
     subject_is_content = False
     settings: PretrainSettings
 
