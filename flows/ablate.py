@@ -10,6 +10,7 @@ from typing import Any
 from prefect import flow
 
 from flows.crawl import crawl
+from flows.graph import made_from
 from flows.judging import Judged, judge_file, judged
 from flows.making import Pipeline
 from flows.orchestration.engine import make, pipeline_of, run_name, show_link, show_summary, task_runner, watching
@@ -22,10 +23,8 @@ from tasks.report.study import beforehand
 from tasks.suite.own import TEXTS, TEXTS_ENDINGS, has_endings
 from warehouse.artifact import Ref
 
-CORPUS = (
-    "extract", "quality", "annotate", "sign", "band", "match", "tally", "repetition", "overlap", "decontaminate", "elect", "select",
-)  # fmt: skip
-TRAINED = ("split", "relatives", "pack", "pretrain", "questions", "seek", "expose", "answer")
+CORPUS = made_from("tokenizer", "split", beside=("crawl",))
+TRAINED = made_from("answer", beside=("crawl", *CORPUS))
 
 
 @flow(name="ablate", flow_run_name=run_name, task_runner=task_runner())
@@ -89,7 +88,7 @@ def _corpora(base: Recipe, arms: Mapping[str, Recipe]) -> tuple[Sequence[Pipelin
         whole = arm_recipe(base, arm, called[name])
         crawl(recipe=whole, fresh=False)
         corpus = pipeline_of("", whole, "", pins=pins)
-        for node in (*CORPUS, "tokenizer", "split"):
+        for node in CORPUS:
             make(corpus, node)
         pins = pins or {"tokenizer": corpus.plan["tokenizer"][0].ref}
         made.append(corpus)

@@ -18,10 +18,10 @@ from flows.making import Pipeline
 from flows.query import rows
 from models.ngram import NGram
 from models.score import MaskedScores, Scored
+from tasks.core.estimates import Figure, exponential, rate
 from tasks.evaluate.cloze import cloze_of
 from tasks.evaluate.declared import TASKS, Task
 from tasks.evaluate.held_out import Passage
-from tasks.evaluate.metrics import exponential, ratio
 from tasks.evaluate.scoring import Scores, masked_answers, passage_answers
 from tasks.evaluate.scoring import rows as figures_of
 from tasks.tokens.tokenizer import Codec
@@ -288,8 +288,8 @@ def test_samples_follow_the_chain_greedily(scored: tuple[Pipeline, str, Any]) ->
 
 def test_ratio_and_mean_errors_by_hand() -> None:
     # Two documents: 3 of 2 and 5 of 6. Ratio 1, residuals 1 and -1: sqrt(2 / 1 * 2) / 8.
-    assert ratio(np.array([3.0, 5.0]), np.array([2.0, 6.0])) == (1.0, pytest.approx(0.25))
-    assert math.isnan(ratio(np.array([3.0]), np.array([2.0]))[1])
+    assert rate(np.array([3.0, 5.0]), np.array([2.0, 6.0])) == (1.0, pytest.approx(0.25))
+    assert math.isnan(rate(np.array([3.0]), np.array([2.0]))[1])
     scores = MaskedScores(*(np.array(column, np.float64) for column in ([4, 2], [1, 2], [2, 4], [1, 0])))
     answers = masked_answers(scores)
     found = {
@@ -310,9 +310,9 @@ def test_ratio_and_mean_errors_by_hand() -> None:
 def test_a_perplexity_that_has_no_float_is_infinite_and_said_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert exponential(709.0, 0.5)[0] == pytest.approx(math.exp(709))
-    assert exponential(710.0, 0.5)[0] == math.inf
-    assert math.isnan(exponential(710.0, 0.5)[1])
+    assert exponential(Figure(709.0, 0.5))[0] == pytest.approx(math.exp(709))
+    assert exponential(Figure(710.0, 0.5))[0] == math.inf
+    assert math.isnan(exponential(Figure(710.0, 0.5))[1])
     draw = Random(1)
     # DNA: a document is one word, of some thousand tokens.
     texts = ["".join(draw.choices("ACGT", k=3000)) for _ in range(8)]

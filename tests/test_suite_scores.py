@@ -17,10 +17,11 @@ from models.architecture import Architecture
 from models.bert import build
 from models.score import Network
 from models.transformer import Transformer
+from tasks.core.estimates import mean, rate
 from tasks.suite.answer import Reader, Row, answers
 from tasks.suite.demonstrations import ask
 from tasks.suite.encoding import Encoding
-from tasks.suite.figures import bleu, exact_match, f1, mean, normal_answer, rate, rouge, rouge_l
+from tasks.suite.figures import bleu, exact_match, f1, normal_answer, rouge, rouge_l
 from tasks.suite.question import Prompt, Question, Task
 from tasks.suite.scores import chance, scored
 from tasks.tokens.tokenizer import END_OF_TEXT, Codec

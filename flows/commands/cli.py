@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from flows.commands import ask, compare, networks
+from flows.commands import ablate, ask, compare, networks
 from flows.commands.options import DEFAULT, INTERRUPTED, STOPPED, Config, Overrides, Verbose, console, recipe_of
 from flows.commands.running import prepare_prefect, run_flow
 from flows.terminal import plain, shown
@@ -26,9 +26,6 @@ NO_MEMORY = (
     "--set match.memory_mb=256"
 )
 
-if TYPE_CHECKING:
-    pass
-
 app = typer.Typer(
     help="Gristmill: web pages in, a language model out, and every grain accounted for.",
     no_args_is_help=True,
@@ -38,6 +35,7 @@ app = typer.Typer(
 app.add_typer(ask.app)
 app.add_typer(networks.app)
 app.add_typer(compare.app)
+app.add_typer(ablate.app)
 
 
 def _run_flow(

@@ -18,7 +18,7 @@ from models.score import LanguageModel, Network, Scored
 from models.words import likeliest_words
 from tasks.suite.demonstrations import Asked
 from tasks.suite.encoding import Encoding
-from tasks.suite.figures import OF_AN_ANSWER
+from tasks.suite.figures import OF_AN_ANSWER, column_of
 from tasks.suite.question import NORMALISERS, Prompt, Question, Task
 from tasks.text.stopwords import STOP_WORDS
 
@@ -177,9 +177,7 @@ def _free(task: Task, prompt: Prompt, asked: Sequence[Asked], reader: Reader) ->
         raise ValueError("an n-gram model is not asked for free answers")
     encoding = reader.encoding
     context = reader.model.model.arch.context
-    room = context - min(
-        task.max_tokens, context // 2
-    )  # a window that moves on in an answer would lose half of the prompt
+    room = context - task.room_to_answer(context)  # a window that moves on in an answer would lose half of the prompt
     ended = (lambda made: task.stop in encoding.codec.decode(made)) if task.stop else None
     rows = []
     for one in asked:
@@ -195,17 +193,12 @@ def _free(task: Task, prompt: Prompt, asked: Sequence[Asked], reader: Reader) ->
             text = " ".join(SENTENCES.split(text)[:SUMMARY_SENTENCES])
         accepted = one.question.answers
         row: Row = {"answer": text, "gold": accepted[0], "accepted": list(accepted)}
-        row |= {_column(name): OF_AN_ANSWER[name](text, accepted) for name in task.metrics if name in OF_AN_ANSWER}
+        row |= {column_of(name): OF_AN_ANSWER[name](text, accepted) for name in task.metrics if name in OF_AN_ANSWER}
         if task.literal:
             row["exact_match"] = float(text in accepted)
         row["correct"] = bool(row["exact_match"]) if "exact_match" in row else None
         rows.append(row)
     return rows
-
-
-def _column(metric: str) -> str:
-    """The column of answers that holds a metric of one answer."""
-    return metric.replace(" ", "_").replace("-", "_")
 
 
 def _texts(task: Task, prompt: Prompt, asked: Sequence[Asked], reader: Reader) -> list[Row]:

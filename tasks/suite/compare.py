@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.draws import random_bits
+from tasks.suite.figures import column_of, f1
 from tasks.suite.question import Task
 
 Row = Mapping[str, Any]
@@ -131,10 +132,8 @@ def value_of(task: Task, row: Row) -> float:
         return -sum(row["log_likelihoods"]) / math.log(2)
     if task.kind == "free":
         if "bleu" in task.metrics:
-            from tasks.suite.figures import f1
-
             return f1(row["answer"], [row["gold"]])
-        return float(row[task.main.replace(" ", "_").replace("-", "_")])
+        return float(row[column_of(task.main)])
     return float(row["correct"])
 
 

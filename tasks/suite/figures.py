@@ -1,9 +1,4 @@
-"""Figures of many answers, with standard errors over questions, or over the passages that questions share.
-
-Means and ratios take theirs from the residuals summed by cluster (Miller 2024, "Adding error bars to
-evals", section 2.2): sqrt(G / (G - 1) * sum over clusters of (sum of y - r x)^2) / sum of x. With clusters of one it is the usual one.
-BLEU, which is no mean, is resampled.
-"""
+"""What free answers are worth beside those that are accepted: exact match, F1, ROUGE of each, BLEU of all."""
 
 from __future__ import annotations
 
@@ -13,53 +8,16 @@ import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Values = npt.NDArray[np.float64]
+from tasks.core.estimates import Figure
+
 RESAMPLES = 1000
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 PUNCTUATION = str.maketrans("", "", string.punctuation)
-
-
-class Figure(NamedTuple):
-    """A score and its standard error, not a number where there is none."""
-
-    value: float
-    stderr: float
-
-
-def rate(numerator: Values, denominator: Values, clusters: npt.NDArray[Any]) -> Figure:
-    """Sum y / sum x."""
-    whole = float(denominator.sum())
-    value = float(numerator.sum()) / whole
-    _, place = np.unique(clusters, return_inverse=True)
-    groups = int(place.max(initial=-1)) + 1
-    if groups < 2:
-        return Figure(value, math.nan)
-    residuals = np.bincount(place, numerator - value * denominator)
-    return Figure(value, math.sqrt(groups / (groups - 1) * float((residuals**2).sum())) / whole)
-
-
-def mean(values: Values, clusters: npt.NDArray[Any]) -> Figure:
-    """The mean of a value a question."""
-    return rate(values, np.ones_like(values), clusters)
-
-
-def exponential(figure: Figure) -> Figure:
-    """Exp of a figure in nats, its error by the delta method; infinite without an error where no float holds it."""
-    try:
-        value = math.exp(figure.value)
-    except OverflowError:
-        return Figure(math.inf, math.nan)
-    return Figure(value, value * figure.stderr)
-
-
-def scaled(figure: Figure, factor: float) -> Figure:
-    """A figure in another unit."""
-    return Figure(figure.value * factor, figure.stderr * factor)
 
 
 def normal_answer(text: str) -> str:
@@ -116,6 +74,11 @@ OF_AN_ANSWER: dict[str, Callable[[str, Sequence[str]], float]] = {
     "rouge-2": rouge(2),
     "rouge-l": rouge_l,
 }
+
+
+def column_of(metric: str) -> str:
+    """The column of answers that holds a metric of one answer."""
+    return metric.replace(" ", "_").replace("-", "_")
 
 
 def bleu(answers: Sequence[str], wanted: Sequence[str], clusters: npt.NDArray[Any]) -> Figure:

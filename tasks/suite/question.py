@@ -126,6 +126,10 @@ class Task:
         text = json.dumps([self.version, said, rest], ensure_ascii=False)
         object.__setattr__(self, "digest", hashlib.sha256(text.encode()).hexdigest()[:16])
 
+    def room_to_answer(self, context: int) -> int:
+        """Tokens of a context that a prompt leaves to a free answer: never more than half of it."""
+        return min(self.max_tokens, context // 2) if self.kind == "free" else 0
+
     @property
     def files(self) -> tuple[Data, ...]:
         """All files that it reads."""

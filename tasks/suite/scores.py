@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from tasks.core.estimates import Figure, Values, exponential, mean, rate, scaled
 from tasks.suite.answer import Row
-from tasks.suite.figures import Figure, Values, bleu, exponential, mean, rate, scaled
+from tasks.suite.figures import bleu, column_of
 from tasks.suite.question import NORMALISERS, Task
 
 BIT = 1 / math.log(2)
@@ -82,10 +83,7 @@ TEXT: dict[str, Score] = {
 def scores_of(task: Task) -> dict[str, Score]:
     """Metric -> how it is made of answers."""
     if task.kind == "free":
-        return {
-            name: _bleu if name == "bleu" else _mean_of(name.replace(" ", "_").replace("-", "_"))
-            for name in task.metrics
-        }
+        return {name: _bleu if name == "bleu" else _mean_of(column_of(name)) for name in task.metrics}
     return {"choice": CHOICE, "last word": LAST_WORD, "text": TEXT}[task.kind]
 
 
@@ -111,13 +109,8 @@ def scored(task: Task, rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _or_none(score: Score, rows: Sequence[Row]) -> Figure | None:
-    if not rows:
-        return None
-    try:
-        figure = score(rows)
-    except (TypeError, KeyError):  # a column that is not measured of these
-        return None
-    return None if math.isnan(figure.value) else figure
+    figure = score(rows) if rows else None
+    return None if figure is None or math.isnan(figure.value) else figure
 
 
 def chance(task: Task, rows: Sequence[Row]) -> Figure | None:

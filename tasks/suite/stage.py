@@ -130,7 +130,8 @@ class Answer(Stage):
     def _put(self, way: Way, questions: list[Question], shown: list[Question], count: Any) -> list[Any]:
         """The questions that are asked, in the words in which they are, within the network's context."""
         pool = in_order(shown or questions)
-        room = self._training.model.context - (1 if self.settings.begin else 0) - self._room_to_answer(way.task)
+        context = self._training.model.context
+        room = context - (1 if self.settings.begin else 0) - way.task.room_to_answer(context)
         seed = way.seed or 0
         return [
             ask(way.prompt, one, demonstrations(seed, way.task.name, one, pool, way.shots, bool(shown)), count, room)
@@ -145,9 +146,6 @@ class Answer(Stage):
         drawn = sorted(questions, key=lambda one: random_bits(0, "asked", task.name, one.id))[:most]
         names = {one.id for one in drawn}
         return [one for one in questions if one.id in names]
-
-    def _room_to_answer(self, task: Task) -> int:
-        return min(task.max_tokens, self._training.model.context // 2) if task.kind == "free" else 0
 
     def _dirty(self, task: Task) -> dict[str, bool | None]:
         table = read_tables(self.store, self.inputs["exposed"].ref, "exposed", ["example_id", "dirty"], [task.name])
