@@ -51,6 +51,13 @@ def test_demonstrations_are_no_question_twice_none_of_its_passage_and_as_many_as
     assert drawn(POOL[place], POOL, shots + 1, seed)[:shots] == shown
 
 
+def test_a_question_of_no_passage_is_not_shown_its_own_answer() -> None:
+    alone = [Question(f"q{n}", {"question": str(n)}, answers=(str(n),)) for n in range(6)]
+    for question in alone:
+        shown = [one.id for one in demonstrations(1, "task", question, alone, 6)]
+        assert sorted([*shown, question.id]) == [one.id for one in alone]
+
+
 def test_demonstrations_of_another_set_are_not_told_by_their_names() -> None:
     shown = demonstrations(1, "task", POOL[0], POOL, 60, apart=True)
     assert len(shown) == 60

@@ -381,6 +381,16 @@ def test_a_prompt_that_fills_the_context_leaves_room_for_its_answer(
     assert (read[0][0], codec.decode(read[0][1:])) == (codec.end_of_text, "y" * 52 + "z")
 
 
+def test_what_is_behind_the_stop_is_no_answer(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token may hold the stop and more."""
+    import tasks.suite.answer as answering
+
+    monkeypatch.setattr(answering, "generate", lambda *_: codec.encode(" zy\nand more"))
+    task = Task("free", (), iter, (Prompt("{question}", " {answer}"),), "", kind="free", metrics=("exact match",))
+    (row,) = asked_of(codec, task, [Question("0", {"question": "so"}, answers=("zy",))], knowing(codec, "uniform")[0])
+    assert (row["answer"], row["exact_match"]) == ("zy", 1.0)
+
+
 def test_bleu_is_that_of_sacrebleu_and_its_error_falls_with_more_sentences() -> None:
     from sacrebleu.metrics.bleu import BLEU
 
