@@ -188,6 +188,26 @@ def test_a_thousand_questions_that_stand_nowhere_are_clean(tmp_path: Path) -> No
     assert rows(fewer.store, "SELECT count(*) AS n FROM exposed WHERE dirty AND task = 'piqa'") == [{"n": 100}]
 
 
+def test_what_is_held_out_makes_no_question_dirty(
+    planted: tuple[Pipeline, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    """Two questions, each the beginning of a document: one that is held out, one that is trained on."""
+    made, _ = planted
+    spans = rows(made.store, "SELECT split, text FROM token_spans JOIN corpus ON id = doc_id ORDER BY doc_id")
+    goals = {}
+    for split in ("validation", "train"):
+        text = next(row["text"] for row in spans if row["split"] == split and len(row["text"].split()) < 500)
+        goals[split] = " ".join(text.split()[:16])
+    asked = [{"goal": goal, "sol1": "yes", "sol2": "no", "label": 0} for goal in goals.values()]
+    (tmp_path / "two.jsonl").write_text("\n".join(map(json.dumps, asked)))
+    path = str(Path(made.store.url).parent / "recipe.toml")
+    again = Pipeline(load_recipe(path, ('suite.tasks=["piqa"]', f'suite.files.piqa="{tmp_path}/two.jsonl"')))
+    for node in NODES[:3]:
+        again.make(node)
+    found = rows(made.store, "SELECT example_id, dirty FROM exposed ORDER BY example_id", own=again.own)
+    assert [row["dirty"] for row in found] == [False, True]
+
+
 def test_n_is_the_fifth_percentile_of_the_lengths_between_eight_and_thirteen() -> None:
     assert words_of_task([*range(1, 101)]) == 8  # the fifth is five words long
     assert words_of_task([9] * 100) == 9
