@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from flows.recipe.settings import Recipe
 from tasks.core.stage import Stage
 from tasks.crawl.stage import crawl_to_use
+from tasks.finetune.stage import tuning_name
 from tasks.train.names import model_name, run_of_model
 from warehouse.artifact import Ref
 from warehouse.removals import Removal
@@ -109,3 +110,23 @@ def asked_models(given: Given) -> Sequence[str]:
         for model in models(given)
         if given.recipe.suite.tasks and trainings[run_of_model(model)].model.traits.writes
     )
+
+
+def labelled(given: Given) -> Sequence[str]:
+    """One artifact a task with labels that a network is fine-tuned to."""
+    return tuple(dict.fromkeys(task for tuning in given.recipe.finetune.values() for task in tuning.tasks))
+
+
+def tunings(given: Given) -> Sequence[str]:
+    """One artifact a fine-tuning and task."""
+    return tuple(tuning_name(name, task) for name, tuning in given.recipe.finetune.items() for task in tuning.tasks)
+
+
+def dialogued(given: Given) -> Sequence[str]:
+    """One artifact for all conversations of one declaration that a network is aligned by."""
+    return tuple(dict.fromkeys(one.dialogues for one in given.recipe.align.values()))
+
+
+def alignments(given: Given) -> Sequence[str]:
+    """One artifact an alignment, each behind those that it is made from."""
+    return tuple(given.recipe.alignments)

@@ -7,6 +7,7 @@ from prefect import flow
 from flows.corpus import corpus
 from flows.crawl import crawl
 from flows.evaluate import evaluate
+from flows.finetune import finetune
 from flows.orchestration.engine import run_name, task_runner
 from flows.pretrain import pretrain
 from flows.recipe.loading import DEFAULT_CONFIG, load_recipe
@@ -32,4 +33,6 @@ def pipeline(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, fresh_c
     corpus(config, chosen, run_id=run_id)
     tokenizer(config, chosen, run_id=run_id)
     pretrain(config, chosen, run_id=run_id)
+    if chosen.finetune:
+        finetune(config, chosen, run_id=run_id)
     return evaluate(config, chosen, run_id=run_id)

@@ -12,7 +12,7 @@ from flows.making import Pipeline
 from flows.query import connect
 from flows.recipe.arms import Study
 from tasks.evaluate.declared import main_metrics
-from tasks.report import card, comparison, scaling, study
+from tasks.report import card, comparison, finetuned, scaling, study
 from tasks.report.page import render
 from tasks.suite.compare import Comparison
 from tasks.suite.declared import TASKS
@@ -51,6 +51,21 @@ def publish_scaling(pipeline: Pipeline) -> str:
     with connect(pipeline.store, recipe=pipeline.recipe.name, own=pipeline.own, history=False) as connection:
         page = scaling.render(connection, pipeline.recipe.name, mains)
     path = scaling_path(pipeline)
+    pipeline.store.write_bytes(path, page.encode())
+    return pipeline.store.address(path)
+
+
+def finetuned_path(pipeline: Pipeline) -> str:
+    """The path of the page on fine-tuned networks, below the store."""
+    keys = "".join(one.ref.key for one in pipeline.plan["finetune"])
+    return f"reports/finetuned-{pipeline.recipe.name}-{hashlib.sha256(keys.encode()).hexdigest()[:12]}.html"
+
+
+def publish_finetuned(pipeline: Pipeline) -> str:
+    """Writes the page on a recipe's fine-tuned networks; returns its address."""
+    with connect(pipeline.store, recipe=pipeline.recipe.name, own=pipeline.own, history=False) as connection:
+        page = finetuned.render(connection, pipeline.recipe.name)
+    path = finetuned_path(pipeline)
     pipeline.store.write_bytes(path, page.encode())
     return pipeline.store.address(path)
 

@@ -34,3 +34,16 @@ class Layout:
     def to(self, device: torch.device) -> Layout:
         """The same on a device."""
         return Layout(self.positions.to(device), self.branches.to(device))
+
+
+class Padding:
+    """Sequences that are shorter than the batch: every position sees the ``lengths`` first tokens, (batch,), ahead of it too."""
+
+    def __init__(self, lengths: Tensor, time: int) -> None:
+        places = torch.arange(time, device=lengths.device)
+        self.positions = places.expand(len(lengths), time)
+        self._seen = (places < lengths[:, None])[:, None, None]
+
+    def mask(self, band: int) -> Tensor:
+        """(batch, 1, 1, time), True where a key is text; no network that looks both ways has a band."""
+        return self._seen

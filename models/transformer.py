@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from models.architecture import MLP_RATIO, Architecture
 from models.attention import attend
-from models.layout import Layout
+from models.layout import Layout, Padding
 
 WEIGHT_STD, POSITION_STD = 0.02, 0.01  # Radford et al. 2018, 2019 and the released code
 
@@ -66,7 +66,7 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(arch.width, 3 * arch.inner_width)
         self.out = nn.Linear(arch.inner_width, arch.width)
 
-    def forward(self, x: Tensor, past: KeyValues | None = None, layout: Layout | None = None) -> Tensor:
+    def forward(self, x: Tensor, past: KeyValues | None = None, layout: Layout | Padding | None = None) -> Tensor:
         """``x`` is (batch, time, width); ``past`` holds keys and values of earlier positions, and takes these."""
         batch, time, _ = x.shape
         q, k, v = self.qkv(x).view(batch, time, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
@@ -75,7 +75,8 @@ class Attention(nn.Module):
         if layout is None:
             y = attend(q, k, v, self.causal, self.band, self.dropout if self.training else 0.0)
         else:
-            y = F.scaled_dot_product_attention(q, k, v, layout.mask(self.band))
+            dropout = self.dropout if self.training else 0.0
+            y = F.scaled_dot_product_attention(q, k, v, layout.mask(self.band), dropout)
         out: Tensor = self.out(y.transpose(1, 2).reshape(batch, time, -1))
         return out
 
@@ -94,7 +95,7 @@ class Block(nn.Module):
         self.down = nn.Linear(MLP_RATIO * arch.width, arch.width)
         self.dropout = nn.Dropout(arch.dropout)
 
-    def forward(self, x: Tensor, past: KeyValues | None = None, layout: Layout | None = None) -> Tensor:
+    def forward(self, x: Tensor, past: KeyValues | None = None, layout: Layout | Padding | None = None) -> Tensor:
         """(batch, time, width) to the same."""
         x = x + self.dropout(self.attention(self.ln_1(x) if self.pre_norm else x, past, layout))
         if self.pre_norm:
@@ -144,7 +145,11 @@ class Transformer(nn.Module):
         return self
 
     def hidden(
-        self, ids: Tensor, cache: Cache | None = None, types: Tensor | None = None, layout: Layout | None = None
+        self,
+        ids: Tensor,
+        cache: Cache | None = None,
+        types: Tensor | None = None,
+        layout: Layout | Padding | None = None,
     ) -> Tensor:
         """The final hidden states, (batch, time, width); with a cache the ids go on from what it holds.
 

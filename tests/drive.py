@@ -1,4 +1,4 @@
-"""Runs the tiny recipe as plain functions, without Prefect: ``python -m tests.drive UNTIL [section.key=value ...]``.
+"""Runs the tiny recipe as plain functions, without Prefect: ``python -m tests.drive UNTIL [RECIPE.toml] [section.key=value ...]``.
 
 Prints ``begin STAGE`` and ``end STAGE`` lines for tests that kill it.
 """
@@ -32,7 +32,8 @@ class Threads:
 
 def main() -> None:
     until, *overrides = sys.argv[1:]
-    recipe = load_recipe("demo-tiny", tuple(overrides))
+    config = overrides.pop(0) if overrides and overrides[0].endswith(".toml") else "demo-tiny"
+    recipe = load_recipe(config, tuple(overrides))
     pipeline = Pipeline(recipe, Threads(recipe.workers))
     for name in STAGES[: STAGES.index(until) + 1]:
         print(f"begin {name}", flush=True)

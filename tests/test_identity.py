@@ -32,6 +32,10 @@ ELSEWHERE = {
     ("answer", "shots"): "the same",
     ("answer", "seeds"): "the same",
     ("answer", "prompts"): "these tasks have one wording; test_suite_pipeline.py asks others",
+    ("label", "form"): "a form has columns of its own; test_finetune.py reads each",
+    ("label", "second"): "the same",
+    ("label", "choices"): "the same",
+    ("label", "number"): "the same",
 }
 SETS = """
 [quality]
@@ -44,7 +48,20 @@ question = ["query"]
 tasks = ["two_digit_addition", "reversed_words"]
 shots = [2]
 synthetic = 6
+[labelled.tone]
+form = "classification"
+metric = "f1"
+labels = ["dark", "bright"]
+columns = ["text", "label", "from"]
+group = "from"
+[labelled.tone.sets]
+train = "LABELS"
+test = "LABELS"
+[finetune.tuned]
+tasks = ["tone"]
+initial = "pretrain"
 """
+LABELS = "a fog\tdark\tx\na sun\tbright\ty\n"
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +69,10 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """A recipe that has every stage but a crawl, made up to the tokens."""
     folder, draw = tmp_path_factory.mktemp("identity"), Random(1)
     (folder / "quiz.jsonl").write_text('{"query": "' + prose(draw, 3) + '"}')
+    (folder / "labels.tsv").write_text(LABELS)
     sources = {name: [prose(draw, 6) for _ in range(24)] for name in ("plays", "pages")}
-    made = pipeline_over(
-        folder, sources, "pack.subset=0.9", sections=SETTINGS + SETS.replace("QUIZ", str(folder / "quiz.jsonl"))
-    )
+    sections = SETS.replace("QUIZ", str(folder / "quiz.jsonl")).replace("LABELS", str(folder / "labels.tsv"))
+    made = pipeline_over(folder, sources, "pack.subset=0.9", sections=SETTINGS + sections)
     for name in ("questions", "seek", "expose"):
         made.make(name)
     return made

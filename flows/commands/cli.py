@@ -146,6 +146,25 @@ def evaluate(
 
 
 @app.command()
+def finetune(
+    config: Annotated[
+        str, typer.Argument(help="recipe with fine-tunings: a TOML file, or the name of one in configs/")
+    ] = "finetune",
+    overrides: Overrides = [],
+    verbose: Verbose = False,
+) -> None:
+    """Fine-tunes trained networks to tasks with labels, beside networks that know nothing, and draws what it was worth."""
+    from flows.graph import made_from
+    from flows.reporting import finetuned_path, publish_finetuned
+
+    pipeline = _run_flow("finetune", config, overrides, verbose, made_from("finetune"))
+    pipeline = type(pipeline)(pipeline.recipe)
+    path = finetuned_path(pipeline)
+    address = pipeline.store.address(path) if pipeline.store.exists(path) else publish_finetuned(pipeline)
+    console.print(f"Page: {address}", soft_wrap=True)
+
+
+@app.command()
 def scaling(
     config: Annotated[
         str, typer.Argument(help="recipe whose runs are a ladder: a TOML file, or the name of one in configs/")

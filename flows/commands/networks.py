@@ -150,7 +150,8 @@ def _planned(model: str, overrides: list[str], run: str) -> tuple[Architecture, 
     import torch
 
     from flows.given import Given
-    from flows.graph import imported_tokenizer, trained_as
+    from flows.graph import imported_tokenizer
+    from flows.special import trained_as
     from models.bert import build
     from models.presets import PRESETS
     from warehouse.artifact import load

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.align.settings import AlignSettings
+from tasks.train.names import run_of_model
 from tasks.train.settings import TRAINED_AS, PretrainSettings, TrainingSettings, preset_of
+from warehouse.errors import nearest
 
 ONLY_RUN = "pretrain"  # of a recipe that names none
 RESERVED = "latest"
@@ -80,3 +83,49 @@ def check(runs: Mapping[str, PretrainSettings], sources: Mapping[str, Any]) -> N
 
 def _sizes(run: PretrainSettings) -> dict[str, Any]:
     return run.model.model_dump(exclude=OF_ITS_OWN)
+
+
+def alignments_in_order(align: Mapping[str, AlignSettings]) -> list[str]:
+    """The names of alignments, each behind those that it starts from and is rewarded by. Raises ValueError for a circle."""
+    order: list[str] = []
+
+    def visit(name: str, behind: tuple[str, ...]) -> None:
+        if name in behind:
+            raise ValueError(
+                f"the alignment {name} starts from itself: {' from '.join([*behind[behind.index(name) :], name])}"
+            )
+        for other in (align[name].initial, align[name].reward):
+            if other in align:
+                visit(other, (*behind, name))
+        if name not in order:
+            order.append(name)
+
+    for name in align:
+        visit(name, ())
+    return order
+
+
+def check_alignments(
+    align: Mapping[str, AlignSettings], runs: Mapping[str, PretrainSettings], dialogues: list[str]
+) -> None:
+    """Raises ValueError for an alignment that cannot be made as it says."""
+    alignments_in_order(align)
+    for name, one in align.items():
+        known = [*runs, *(other for other in align if align[other].method != "reward")]
+        if name in runs:
+            raise ValueError(f"align.{name} is called like a run: give it another name")
+        if run_of_model(one.initial) not in known:
+            raise ValueError(
+                f"align.{name}.initial is {one.initial}, which writes nothing; the nearest is {nearest(one.initial, known)}"
+            )
+        if one.dialogues not in dialogues:
+            raise ValueError(
+                f"align.{name}.dialogues is {one.dialogues}, which is none; the nearest is {nearest(one.dialogues, dialogues)}"
+            )
+        if one.reward and not one.is_programmatic:
+            models = [other for other in align if align[other].method == "reward"]
+            if one.reward not in models:
+                raise ValueError(
+                    f"align.{name}.reward is {one.reward}: give an alignment of method reward ({', '.join(models) or 'there is none'}), "
+                    "shorter, longer or word:WORD"
+                )

@@ -8,12 +8,18 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from flows.recipe import runs as training_runs
 from flows.recipe.sources import Source
+from tasks.align.conversation import DialogueSettings
+from tasks.align.plays import NAME as PLAYS
+from tasks.align.settings import AlignSettings
 from tasks.decontaminate.overlap import DecontaminateSettings
 from tasks.dedup.band import BandSettings
 from tasks.dedup.match import LikenessSettings, MatchSettings
 from tasks.dedup.sign import SignSettings
 from tasks.evaluate.settings import EvaluateSettings
 from tasks.extract.page import ExtractSettings
+from tasks.finetune.plays import BUILTIN
+from tasks.finetune.settings import FinetuneSettings
+from tasks.finetune.task import LabelledSettings
 from tasks.repetition.stage import RepetitionSettings
 from tasks.select import policy as policies_of
 from tasks.select.facts import SelectSettings
@@ -23,6 +29,7 @@ from tasks.suite.settings import SuiteSettings
 from tasks.tokens.relatives import RelativesSettings
 from tasks.tokens.split import HoldOutSettings, RelatedSettings, SplitSettings
 from tasks.tokens.tokenizer import TokenizerSettings
+from tasks.train.names import run_of_model, step_of_model
 from tasks.train.settings import ModelSettings, PretrainSettings, TrainingSettings, check_fit
 from tasks.web.addresses import PublicAddress
 from tasks.web.urls import domain_of
@@ -76,6 +83,16 @@ class Recipe(BaseModel):
     )
     evaluate: EvaluateSettings = Field(default=EvaluateSettings(), description="a model to scores on held-out text")
     suite: SuiteSettings = Field(default=SuiteSettings(), description="published tasks, and how models are asked them")
+    labelled: dict[RunName, LabelledSettings] = Field(
+        default={}, description="name -> a task with labels, out of files"
+    )
+    finetune: dict[RunName, FinetuneSettings] = Field(
+        default={}, description="name -> a network, and the tasks with labels that it is fine-tuned to"
+    )
+    dialogues: dict[RunName, DialogueSettings] = Field(default={}, description="name -> conversations, out of files")
+    align: dict[RunName, AlignSettings] = Field(
+        default={}, description="name -> an alignment: supervised answers, a reward model, PPO or direct preferences"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -107,6 +124,8 @@ class Recipe(BaseModel):
                 raise ValueError(
                     f"{setting} names {name}, which is no source; the nearest is {nearest(name, list(self.sources))}"
                 )
+        self._check_finetune()
+        self._check_align()
         hosts: dict[str, str] = {}
         for name, source in self.sources.items():
             for host in {domain_of(seed) for seed in source.crawl.seeds} if source.crawl else ():
@@ -114,6 +133,31 @@ class Recipe(BaseModel):
                     raise ValueError(f"the sources {hosts[host]} and {name} both crawl {host}: make them one source")
                 hosts[host] = name
         return self
+
+    def _check_finetune(self) -> None:
+        for name in self.labelled:
+            if name in BUILTIN:
+                raise ValueError(f"the task labelled.{name} cannot be called so: that is one of the project's own")
+        known = [*self.labelled, *BUILTIN]
+        for name, tuning in self.finetune.items():
+            for task in tuning.tasks:
+                if task not in known:
+                    raise ValueError(
+                        f"finetune.{name} names {task}, which is no task with labels; the nearest is {nearest(task, known)}"
+                    )
+            run = run_of_model(tuning.initial)
+            if run and run not in self.trainings:
+                raise ValueError(
+                    f"finetune.{name}.initial is {run}, which is no run; the nearest is {nearest(run, list(self.trainings))}"
+                )
+            step = step_of_model(tuning.initial)
+            if run and step is not None and step not in self.trainings[run].pinned_steps:
+                raise ValueError(
+                    f"finetune.{name}.initial is {tuning.initial}, a step that is not kept: set pretrain.pin_every"
+                )
+
+    def _check_align(self) -> None:
+        training_runs.check_alignments(self.align, self.trainings, [*self.dialogues, PLAYS])
 
     @property
     def weights(self) -> dict[str, float]:
@@ -176,6 +220,11 @@ class Recipe(BaseModel):
         only = {training_runs.ONLY_RUN: PretrainSettings(**self.pretrain.model_dump(), model=self.model)}
         runs: dict[str, PretrainSettings] = dict(self.runs) or only
         return {name: self._whole(runs[name]) for name in training_runs.in_order(runs)}
+
+    @property
+    def alignments(self) -> dict[str, AlignSettings]:
+        """Name -> its alignment, each behind those that it starts from and is rewarded by."""
+        return {name: self.align[name] for name in training_runs.alignments_in_order(self.align)}
 
     def _whole(self, run: PretrainSettings) -> PretrainSettings:
         # A preset's name says nothing that the sizes do not.

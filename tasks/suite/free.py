@@ -12,7 +12,8 @@ from pathlib import Path
 
 from tasks.suite.choices import READY, packed
 from tasks.suite.data import Data
-from tasks.suite.question import Prompt, Question, Task, rows_of
+from tasks.suite.question import Prompt, Question, Task
+from tasks.text.records import records
 
 MULTI30K = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw/{}.gz"
 CLOSED_BOOK = (
@@ -23,21 +24,21 @@ CLOSED_BOOK = (
 
 def lambada_ready(path: Path) -> Iterator[Question]:
     """LAMBADA (Paperno et al. 2016) with every break of a line as a space."""
-    for row in rows_of(path):
+    for row in records(path):
         made = row["doc"]
         yield Question(str(made["id"]), {"context": made["query"]}, answers=tuple(made["choices"]))
 
 
 def lambada(path: Path) -> Iterator[Question]:
     """LAMBADA as OpenAI de-tokenised it."""
-    for number, row in enumerate(rows_of(path)):
+    for number, row in enumerate(records(path)):
         yield Question(str(number), {"context": row["context"]}, answers=(row["continuation"],))
 
 
 def triviaqa(path: Path) -> Iterator[Question]:
     """TriviaQA (Joshi et al. 2017) without passages; any alias is right."""
     seen = set[str]()
-    for row in rows_of(path):
+    for row in records(path):
         if row["question_id"] not in seen:
             seen.add(row["question_id"])
             aliases = dict.fromkeys([row["answer"]["value"], *row["answer"]["aliases"]])
@@ -46,13 +47,13 @@ def triviaqa(path: Path) -> Iterator[Question]:
 
 def natural_questions(path: Path) -> Iterator[Question]:
     """NaturalQuestions (Kwiatkowski et al. 2019) without passages."""
-    for number, row in enumerate(rows_of(path)):
+    for number, row in enumerate(records(path)):
         yield Question(str(number), {"question": f"{row['question']}?"}, answers=tuple(row["answer"]))
 
 
 def coqa(path: Path) -> Iterator[Question]:
     """CoQA (Reddy et al. 2019): a question of a conversation on a passage, what was asked before with its answers."""
-    for row in rows_of(path):
+    for row in records(path):
         made = row["doc"]
         talk = made["query"].partition("Preceding questions:\n\n")[2].partition("\n\nFinal question:")[0]
         before = talk.replace("Question: ", "Q: ").replace("Answer: ", "A: ").replace("\n\n", "\n")
@@ -82,7 +83,7 @@ def translations(given: Path, wanted: Path) -> Iterator[Question]:
 
 def summaries(path: Path) -> Iterator[Question]:
     """Articles with their highlights (CNN and Daily Mail), as JSON lines of article and highlights."""
-    for number, row in enumerate(rows_of(path)):
+    for number, row in enumerate(records(path)):
         yield Question(str(number), {"article": row["article"]}, answers=(row["highlights"],))
 
 

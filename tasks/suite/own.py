@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tasks.suite.data import Data
 from tasks.suite.endings import Text, endings
-from tasks.suite.question import Prompt, Question, Task, rows_of
+from tasks.suite.question import Prompt, Question, Task
+from tasks.text.records import records
 
 TEXTS, TEXTS_ENDINGS = "texts", "texts_endings"
 YOURS = (Data("", license="as the user's own"),)
@@ -27,7 +28,7 @@ def documents(path: Path) -> Iterator[tuple[str, str]]:
                 yield str(pieces), "\n\n".join(piece)
                 piece, pieces = [], pieces + 1
         return
-    for number, row in enumerate(rows_of(path)):
+    for number, row in enumerate(records(path)):
         yield str(row.get("id", number)), row["text"]
 
 

@@ -6,9 +6,8 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from string import Formatter
-from typing import Any, Literal
+from typing import Literal
 
 from tasks.suite.data import Data
 
@@ -134,23 +133,3 @@ class Task:
     def files(self) -> tuple[Data, ...]:
         """All files that it reads."""
         return (*self.data, *self.shown)
-
-
-def rows_of(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a file: JSON lines (.gz, .bz2 too), JSON, Parquet or an Arrow stream."""
-    import bz2
-    import gzip
-
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    name = path.name
-    if name.endswith(".arrow"):
-        with path.open("rb") as raw:
-            yield from pa.ipc.open_stream(raw).read_all().to_pylist()
-    elif name.endswith(".parquet"):
-        yield from pq.read_table(path).to_pylist()
-    else:
-        opened = gzip.open if name.endswith(".gz") else bz2.open if name.endswith(".bz2") else open
-        with opened(path, "rt", encoding="utf-8") as stream:
-            yield from (json.loads(line) for line in stream if line.strip())

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.suite.data import Data
-from tasks.suite.question import Prompt, Question, Task, rows_of
+from tasks.suite.question import Prompt, Question, Task
+from tasks.text.records import records
 
 FILES = "https://raw.githubusercontent.com/THUDM/P-tuning/main/FewGLUE_32dev/{}.jsonl"
 LICENSE = "research use"
@@ -14,14 +15,14 @@ LICENSE = "research use"
 
 def wic(path: Path) -> Iterator[Question]:
     """WiC (Pilehvar and Camacho-Collados 2019): whether a word means the same in two sentences."""
-    for row in rows_of(path):
+    for row in records(path):
         fields = {name: row[name] for name in ("word", "sentence1", "sentence2")}
         yield Question(str(row["idx"]), fields, ("no", "yes"), int(row["label"]))
 
 
 def wsc(path: Path) -> Iterator[Question]:
     """WSC: whether a pronoun, marked by stars as in GPT-3's figure G.21, refers to a phrase."""
-    for row in rows_of(path):
+    for row in records(path):
         target, words = row["target"], row["text"].split(" ")
         place = target["span2_index"]
         words[place] = f"*{words[place]}*"
@@ -31,7 +32,7 @@ def wsc(path: Path) -> Iterator[Question]:
 
 def multirc(path: Path) -> Iterator[Question]:
     """MultiRC (Khashabi et al. 2018): of each answer to a question on a passage, whether it is right."""
-    for row in rows_of(path):
+    for row in records(path):
         for question in row["passage"]["questions"]:
             for answer in question["answers"]:
                 fields = {

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from models.draws import random_bits
 from tasks.suite.data import Data
-from tasks.suite.question import Prompt, Question, Task, rows_of
+from tasks.suite.question import Prompt, Question, Task
+from tasks.text.records import records
 
 FILES = "https://raw.githubusercontent.com/openai/gpt-3/master/data/{}"
 LICENSE = "none stated"
@@ -28,7 +29,7 @@ Draw = Callable[[int], int]  # below which number -> a number from 0 on
 
 def published(path: Path) -> Iterator[Question]:
     """A file of OpenAI's: context and completion."""
-    for number, row in enumerate(rows_of(path)):
+    for number, row in enumerate(records(path)):
         asked = row["context"].strip().removeprefix("Q: ").removesuffix("A:").strip().removesuffix(" =")
         yield Question(str(number), {"question": asked}, answers=(row["completion"].strip(),))
 

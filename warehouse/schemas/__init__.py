@@ -9,11 +9,21 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from warehouse.schemas import asked, corpus, crawl, record, repetition
+from warehouse.schemas import aligned, asked, corpus, crawl, labelled, record, repetition
+from warehouse.schemas.aligned import *  # noqa: F403
 from warehouse.schemas.asked import *  # noqa: F403
 from warehouse.schemas.corpus import *  # noqa: F403
 from warehouse.schemas.crawl import *  # noqa: F403
+from warehouse.schemas.labelled import *  # noqa: F403
 from warehouse.schemas.record import *  # noqa: F403
 from warehouse.schemas.repetition import *  # noqa: F403
 
-STORED: dict[str, pa.Schema] = {**crawl.TABLES, **corpus.TABLES, **repetition.TABLES, **record.TABLES, **asked.TABLES}
+STORED: dict[str, pa.Schema] = {
+    **crawl.TABLES,
+    **corpus.TABLES,
+    **repetition.TABLES,
+    **record.TABLES,
+    **asked.TABLES,
+    **labelled.TABLES,
+    **aligned.TABLES,
+}
