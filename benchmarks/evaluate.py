@@ -104,10 +104,10 @@ def prompts(folder: Path, export: Path, names: list[str], count: int) -> None:
 
 
 def _yaml(name: str, folder: Path, kind: str, partial_scoring: bool) -> str:
-    delimiter = "" if kind == "text" else " "
+    delimiter = "" if kind == "text" else " "  # it stands before choices alone
     how = {
         "choice": 'output_type: multiple_choice\ndoc_to_text: "{{contexts[0]}}"\ndoc_to_choice: asked\ndoc_to_target: gold',
-        "last word": 'output_type: loglikelihood\ndoc_to_text: "{{contexts[0]}}"\ndoc_to_target: "{{asked[0]}}"',
+        "last word": 'output_type: loglikelihood\ndoc_to_text: "{{contexts[0]}}"\ndoc_to_target: " {{asked[0]}}"',
         "text": 'output_type: loglikelihood_rolling\ndoc_to_text: ""\ndoc_to_target: "{{asked[0]}}"',
     }[kind]
     if partial_scoring:

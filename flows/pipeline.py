@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
+from flows.align import align
 from flows.corpus import corpus
 from flows.crawl import crawl
 from flows.evaluate import evaluate
@@ -35,4 +36,6 @@ def pipeline(config: str = DEFAULT_CONFIG, recipe: Recipe | None = None, fresh_c
     pretrain(config, chosen, run_id=run_id)
     if chosen.finetune:
         finetune(config, chosen, run_id=run_id)
+    if chosen.align:
+        align(config, chosen, run_id=run_id)
     return evaluate(config, chosen, run_id=run_id)

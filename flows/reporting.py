@@ -12,7 +12,7 @@ from flows.making import Pipeline
 from flows.query import connect
 from flows.recipe.arms import Study
 from tasks.evaluate.declared import main_metrics
-from tasks.report import card, comparison, finetuned, scaling, study
+from tasks.report import aligned, card, comparison, finetuned, scaling, study
 from tasks.report.page import render
 from tasks.suite.compare import Comparison
 from tasks.suite.declared import TASKS
@@ -66,6 +66,21 @@ def publish_finetuned(pipeline: Pipeline) -> str:
     with connect(pipeline.store, recipe=pipeline.recipe.name, own=pipeline.own, history=False) as connection:
         page = finetuned.render(connection, pipeline.recipe.name)
     path = finetuned_path(pipeline)
+    pipeline.store.write_bytes(path, page.encode())
+    return pipeline.store.address(path)
+
+
+def aligned_path(pipeline: Pipeline) -> str:
+    """The path of the page on alignments, below the store."""
+    keys = "".join(one.ref.key for one in pipeline.plan["align"])
+    return f"reports/aligned-{pipeline.recipe.name}-{hashlib.sha256(keys.encode()).hexdigest()[:12]}.html"
+
+
+def publish_aligned(pipeline: Pipeline) -> str:
+    """Writes the page on a recipe's alignments; returns its address."""
+    with connect(pipeline.store, recipe=pipeline.recipe.name, own=pipeline.own, history=False) as connection:
+        page = aligned.render(connection, pipeline.recipe.name)
+    path = aligned_path(pipeline)
     pipeline.store.write_bytes(path, page.encode())
     return pipeline.store.address(path)
 

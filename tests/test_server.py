@@ -22,7 +22,7 @@ from flows.recipe.loading import load_recipe
 from tests.conftest import CHROMIUM, CHROMIUM_FLAGS, PROJECT, Run, free_port, sign_in
 from warehouse.store import Store
 
-DEPLOYMENTS = {"crawl", "corpus", "tokenizer", "pretrain", "evaluate", "pipeline", "scaling"}
+DEPLOYMENTS = {"crawl", "corpus", "tokenizer", "pretrain", "evaluate", "pipeline", "scaling", "finetune", "align"}
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(420)]
 

@@ -13,10 +13,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from flows.commands import ablate, ask, compare, networks
+from flows.commands import ablate, ask, compare, further, networks
 from flows.commands.options import DEFAULT, INTERRUPTED, STOPPED, Config, Overrides, Verbose, console, recipe_of
-from flows.commands.running import prepare_prefect, run_flow
-from flows.terminal import plain, shown
+from flows.commands.running import prepare_prefect, run_recipe
+from flows.terminal import plain
 from tasks.core.process import is_out_of_memory
 from warehouse.errors import GristmillError, SettingError
 from warehouse.store import Store
@@ -36,32 +36,7 @@ app.add_typer(ask.app)
 app.add_typer(networks.app)
 app.add_typer(compare.app)
 app.add_typer(ablate.app)
-
-
-def _run_flow(
-    flow_name: str, config: str, overrides: list[str], verbose: bool, targets: tuple[str, ...], **parameters: Any
-) -> Any:
-    """Runs one flow of this package in Prefect, with progress on the terminal, unless all of its artifacts are there."""
-    recipe = recipe_of(config, overrides)
-    from flows.making import Pipeline
-
-    pipeline = Pipeline(recipe)
-    pipeline.store.check_writable()
-    pipeline.store.sweep("log")
-    if not parameters.get("fresh") and not parameters.get("fresh_crawl") and pipeline.is_made(*targets):
-        console.print(f"Everything of the recipe {shown(recipe.name)} is made; nothing was done.")
-        return pipeline
-    prepare_prefect(verbose)
-    from flows.commands.forget import print_heeded, waiting
-    from tasks.crawl.purge import finish_purges
-    from warehouse.log import now
-
-    finish_purges(pipeline.store)
-    wishes, started = waiting(pipeline), now()
-    run_flow(flow_name, recipe, verbose, **parameters)
-    if wishes and "extract" in targets:
-        print_heeded(pipeline, wishes, started, console)
-    return pipeline
+app.add_typer(further.app)
 
 
 @app.command()
@@ -76,7 +51,7 @@ def run(
     from flows.reporting import publish_report, report_path
 
     clock = time.monotonic()
-    pipeline = _run_flow("pipeline", config, overrides, verbose, STAGES, fresh_crawl=fresh)
+    pipeline = run_recipe("pipeline", config, overrides, verbose, STAGES, fresh_crawl=fresh)
     pipeline = type(pipeline)(pipeline.recipe)  # asks the store again: the crawl is there now
     path = report_path(pipeline)
     address = pipeline.store.address(path) if pipeline.store.exists(path) else publish_report(pipeline)
@@ -93,7 +68,7 @@ def crawl(
     verbose: Verbose = False,
 ) -> None:
     """Crawls every source: the next crawl in number, or the rest of one that was stopped."""
-    _run_flow("crawl", config, overrides, verbose, ("crawl",), fresh=not reuse)
+    run_recipe("crawl", config, overrides, verbose, ("crawl",), fresh=not reuse)
 
 
 @app.command()
@@ -101,7 +76,7 @@ def corpus(config: Config = DEFAULT, overrides: Overrides = [], verbose: Verbose
     """Makes the corpus from the newest crawls: every stage from extract to select."""
     from flows.graph import made_from
 
-    _run_flow("corpus", config, overrides, verbose, made_from("select", beside=("crawl",)))
+    run_recipe("corpus", config, overrides, verbose, made_from("select", beside=("crawl",)))
 
 
 @app.command()
@@ -109,13 +84,13 @@ def tokenizer(config: Config = DEFAULT, overrides: Overrides = [], verbose: Verb
     """Trains the tokenizer on the newest corpus, holds documents out, and packs the corpus into token arrays."""
     from flows.graph import made_from
 
-    _run_flow("tokenizer", config, overrides, verbose, made_from("pack", beside=made_from("select")))
+    run_recipe("tokenizer", config, overrides, verbose, made_from("pack", beside=made_from("select")))
 
 
 @app.command()
 def pretrain(config: Config = DEFAULT, overrides: Overrides = [], verbose: Verbose = False) -> None:
     """Trains the runs of the recipe, each from its newest checkpoint on."""
-    _run_flow("pretrain", config, overrides, verbose, ("pretrain",))
+    run_recipe("pretrain", config, overrides, verbose, ("pretrain",))
 
 
 @app.command()
@@ -142,45 +117,7 @@ def evaluate(
     if licences := settings.licences():
         said = "; ".join(f"{licence}: {', '.join(names)}" for licence, names in licences.items())
         console.print(f"Licences of what is asked: {said}", soft_wrap=True)
-    _run_flow("evaluate", config, [*overrides, *asked], verbose, ("evaluate", "answer"))
-
-
-@app.command()
-def finetune(
-    config: Annotated[
-        str, typer.Argument(help="recipe with fine-tunings: a TOML file, or the name of one in configs/")
-    ] = "finetune",
-    overrides: Overrides = [],
-    verbose: Verbose = False,
-) -> None:
-    """Fine-tunes trained networks to tasks with labels, beside networks that know nothing, and draws what it was worth."""
-    from flows.graph import made_from
-    from flows.reporting import finetuned_path, publish_finetuned
-
-    pipeline = _run_flow("finetune", config, overrides, verbose, made_from("finetune"))
-    pipeline = type(pipeline)(pipeline.recipe)
-    path = finetuned_path(pipeline)
-    address = pipeline.store.address(path) if pipeline.store.exists(path) else publish_finetuned(pipeline)
-    console.print(f"Page: {address}", soft_wrap=True)
-
-
-@app.command()
-def scaling(
-    config: Annotated[
-        str, typer.Argument(help="recipe whose runs are a ladder: a TOML file, or the name of one in configs/")
-    ] = "scaling",
-    overrides: Overrides = [],
-    verbose: Verbose = False,
-) -> None:
-    """Trains a ladder of sizes on one corpus, evaluates every checkpoint, and draws how they scale."""
-    from flows.graph import STAGES
-    from flows.reporting import publish_scaling, scaling_path
-
-    pipeline = _run_flow("scaling", config, overrides, verbose, STAGES)
-    pipeline = type(pipeline)(pipeline.recipe)
-    path = scaling_path(pipeline)
-    address = pipeline.store.address(path) if pipeline.store.exists(path) else publish_scaling(pipeline)
-    console.print(f"Page: {address}", soft_wrap=True)
+    run_recipe("evaluate", config, [*overrides, *asked], verbose, ("evaluate", "answer"))
 
 
 @app.command()

@@ -8,7 +8,8 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from flows.commands.options import INTERRUPTED, STOPPED
+from flows.commands.options import INTERRUPTED, STOPPED, console, recipe_of
+from flows.terminal import shown
 
 if TYPE_CHECKING:
     from flows.orchestration.progress import Terminal
@@ -63,3 +64,29 @@ def prepare_prefect(verbose: bool) -> None:
         }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+
+
+def run_recipe(
+    flow_name: str, config: str, overrides: list[str], verbose: bool, targets: tuple[str, ...], **parameters: Any
+) -> Any:
+    """Runs one flow of this package in Prefect, with progress on the terminal, unless all of its artifacts are there."""
+    recipe = recipe_of(config, overrides)
+    from flows.making import Pipeline
+
+    pipeline = Pipeline(recipe)
+    pipeline.store.check_writable()
+    pipeline.store.sweep("log")
+    if not parameters.get("fresh") and not parameters.get("fresh_crawl") and pipeline.is_made(*targets):
+        console.print(f"Everything of the recipe {shown(recipe.name)} is made; nothing was done.")
+        return pipeline
+    prepare_prefect(verbose)
+    from flows.commands.forget import print_heeded, waiting
+    from tasks.crawl.purge import finish_purges
+    from warehouse.log import now
+
+    finish_purges(pipeline.store)
+    wishes, started = waiting(pipeline), now()
+    run_flow(flow_name, recipe, verbose, **parameters)
+    if wishes and "extract" in targets:
+        print_heeded(pipeline, wishes, started, console)
+    return pipeline
