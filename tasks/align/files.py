@@ -62,6 +62,8 @@ def _read(settings: DialogueSettings, row: Mapping[str, Any]) -> tuple[tuple[Tur
     if settings.transcripts:
         spoken = [_spoken(answer) for answer in answers]
         turns, answers = tuple(spoken[0][:-1]), tuple(one[-1].text for one in spoken)
+        if any(tuple(one[:-1]) != turns for one in spoken):
+            raise ValueError("its answers are to different questions")
     elif settings.messages:
         turns = tuple(Turn(_role(one), _text(one)) for one in row[settings.messages])
         if not answers:
@@ -76,8 +78,16 @@ def _read(settings: DialogueSettings, row: Mapping[str, Any]) -> tuple[tuple[Tur
 
 
 def _spoken(transcript: str) -> list[Turn]:
+    """Turn by turn; what one side says twice in a row is one turn."""
     pieces = SPOKEN.split(transcript)[1:]
-    return [Turn(ROLES[who.lower()], text.strip()) for who, text in zip(pieces[::2], pieces[1::2], strict=True)]
+    turns: list[Turn] = []
+    for who, text in zip(pieces[::2], pieces[1::2], strict=True):
+        role, said = ROLES[who.lower()], text.strip()
+        if turns and turns[-1].role == role:
+            turns[-1] = Turn(role, f"{turns[-1].text}\n\n{said}".strip())
+        else:
+            turns.append(Turn(role, said))
+    return turns
 
 
 def _role(turn: Mapping[str, Any]) -> Role:

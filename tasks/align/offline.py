@@ -186,7 +186,7 @@ def preferences(
             now = answer_nats(model, ids[0], answered[0])
             gained.append(float((now - reference[0])[0] - (now - reference[0])[1]))
     figure = mean((np.array(gained) > 0).astype(np.float64), np.array([pair.group for pair, _ in tested]))
-    return [Measured("pair accuracy", 0.5, figure.value, figure.stderr, len(gained))]
+    return [Measured("pair accuracy", None, figure.value, figure.stderr, len(gained))]
 
 
 def _pairs(conversations: Sequence[Conversation], given: Given) -> list[_Pair]:
