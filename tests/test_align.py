@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
+import math
 import os
 import re
 import signal
@@ -24,15 +26,22 @@ from flows.making import Pipeline
 from flows.query import rows
 from flows.recipe.loading import load_recipe
 from flows.reporting import publish_aligned
+from models.architecture import Architecture
+from models.bert import build
+from models.finetuned import FineTuned
+from models.objectives.answers import token_nats
+from models.objectives.policy import ActorCritic
 from tasks.align.conversation import Conversation, DialogueSettings, Turn
 from tasks.align.encode import Turns, answer_batch, ranked_batch
 from tasks.align.files import conversations
-from tasks.align.offline import pair_accuracies
-from tasks.align.online import program
+from tasks.align.offline import Given, objective_of, pair_accuracies, plan_of
+from tasks.align.online import program, written
 from tasks.align.plays import conversations as of_plays
 from tasks.align.settings import AlignSettings
+from tasks.core.stage import run_stages
 from tasks.finetune.plays import Document
 from tasks.train.published import load_model
+from tasks.train.within import exactly
 from tests.conftest import PROJECT, SHARED
 from tests.known import recipe_file
 from tests.test_finetune_pipeline import NODES, TO_TOKENS
@@ -228,6 +237,89 @@ def test_what_is_not_said_is_as_published() -> None:
     assert AlignSettings.model_validate({"method": "sft", "initial": "a", "epochs": 2}).epochs == 2
 
 
+def test_settings_reach_the_training_loop() -> None:
+    settings = AlignSettings(
+        method="dpo",
+        initial="a",
+        seed=5,
+        clip=0.7,
+        weight_decay=0.03,
+        decay="linear",
+        warmup_share=0.25,
+        final_share=0.5,
+        learning_rate=0.002,
+        precision="bf16",
+        micro_batch=3,
+        save_every=7,
+        threads=2,
+        device="cpu",
+    )
+    plan = plan_of(settings, "run", 10, 80)
+    assert (plan.seed, plan.clip, plan.optimizer.weight_decay, plan.rate.decay) == (5, 0.7, 0.03, "linear")
+    assert (plan.optimizer.learning_rate, plan.bf16, plan.micro_batch, plan.save_every) == (0.002, True, 3, 7)
+    assert [plan.rate.share(seen) for seen in (10, 20, 50, 80)] == pytest.approx([0.5, 1, 0.75, 0.5])
+    with exactly(settings.threads, settings.device) as device:
+        assert (torch.get_num_threads(), device.type) == (2, "cpu")
+
+
+def test_prices_and_weights_reach_the_objective() -> None:
+    """By the loss that they make: of a batch that is known, each doubles what it weighs."""
+    model = build(Architecture(vocabulary=9, context=8, layers=1, heads=1, width=8)).initialise(1)
+    ids, answered = torch.tensor([[[1, 2, 3], [1, 4, 5]]]), torch.tensor([[[0.0, 1, 1], [0.0, 1, 1]]])
+    gained = []
+    for beta in (0.1, 0.4):
+        settings = AlignSettings(method="dpo", initial="a", beta=beta)
+        loss = objective_of(settings).loss(model, ids, answered, torch.tensor([[-9.0, -3.0]])).item()
+        gained.append(-math.log(math.exp(loss) - 1))  # what the sigmoid is of
+    assert gained[1] == pytest.approx(4 * gained[0], rel=1e-4)
+    critic = FineTuned(build(model.arch).initialise(2), 8, 1, 0.0, ranks=True).initialise(3)
+    nothing = torch.zeros(1, 2)
+    batch = (
+        ids[:, 0],
+        torch.tensor([[0.0, 1.0]]),
+        nothing,
+        nothing,
+        nothing,
+        torch.ones(1, 2),
+        torch.zeros(1, 0, 2, dtype=torch.int64),
+    )
+    losses = [
+        objective_of(AlignSettings(method="ppo", initial="a", reward="shorter", value=value))
+        .loss(ActorCritic(model, critic), *batch)
+        .item()
+        for value in (0.5, 1.5)
+    ]
+    assert losses[1] == pytest.approx(3 * losses[0], rel=1e-5)
+    assert losses[0] > 0.1
+
+
+def test_lambda_and_the_price_make_the_advantages_of_what_is_written() -> None:
+    model = build(Architecture(vocabulary=40, context=16, layers=1, heads=1, width=8)).initialise(1)
+    reference = build(model.arch).initialise(2)
+    critic = FineTuned(build(model.arch).initialise(2), 8, 1, 0.0, ranks=True).initialise(3)
+    turns = Turns(lambda text: [ord(letter) % 30 for letter in text], 36, 16)
+    asked = [Conversation(name, "train", (Turn("user", name),), ("x",), (0,)) for name in "abc"]
+    for gae, kl in ((0.0, 0.5), (1.0, 0.5), (1.0, 0.0)):
+        settings = AlignSettings(
+            method="ppo", initial="a", reward="shorter", gae=gae, kl=kl, answer_tokens=5, temperature=1.0
+        )
+        given = Given(asked, asked, turns, settings, "key")
+        actor, nothing = ActorCritic(model, critic), torch.zeros(3, 0, 2, dtype=torch.int64)
+        made = written(actor, reference, lambda *_: [1.0, 2.0, 3.0], given, str, asked, "abc", 1, nothing).batch
+        with torch.no_grad():
+            price = (token_nats(model, made.ids) - token_nats(reference, made.ids)) * kl
+            worth = actor.values(made.ids)
+        for row, reward in enumerate((1.0, 2.0, 3.0)):
+            places = made.weights[row].nonzero()[:, 0].tolist()
+            ahead = 0.0
+            for place in reversed(places):
+                last = place == places[-1]
+                after = 0.0 if last else worth[row, place + 1].item()
+                delta = -price[row, place].item() + (reward if last else 0.0) + after - worth[row, place].item()
+                ahead = delta + gae * ahead
+                assert made.returns[row, place].item() == pytest.approx(ahead + worth[row, place].item(), abs=1e-4)
+
+
 # What is learnt
 
 ALIGN = """
@@ -342,6 +434,69 @@ def test_the_best_answers_are_worth_nothing_on_average(aligned: Pipeline) -> Non
         own=aligned.own,
     )
     assert abs(text["mean"]) < 1.5
+
+
+def test_another_seed_and_fewer_conversations_are_another_network(aligned: Pipeline) -> None:
+    recipe = str(Path(aligned.store.url).parent / "recipe.toml")
+    again = Pipeline(load_recipe(recipe, ("align.sft.seed=2", "align.sft.max_conversations=10", "align.sft.epochs=1")))
+    (sft,) = [one.stage for one in again.plan["align"] if one.subject == "sft"]
+    (manifest,) = run_stages([sft])
+    assert manifest.statistic("conversations") == 10
+    other = Pipeline(load_recipe(recipe, ("align.sft.seed=3", "align.sft.max_conversations=10", "align.sft.epochs=1")))
+    (manifest_3,) = run_stages([one.stage for one in other.plan["align"] if one.subject == "sft"])
+    weights = [
+        {file.path: file.sha256 for file in each.files("checkpoint")}["checkpoint/model.safetensors"]
+        for each in (manifest, manifest_3)
+    ]
+    assert weights[0] != weights[1]
+
+
+def test_conversations_are_rows(aligned: Pipeline) -> None:
+    query = 'SELECT dialogues, example_id, set, roles, turns, answers, ranks, "group", source, license FROM dialogues ORDER BY dialogues, source'
+    found = rows(aligned.store, query, own=aligned.own)
+    assert Counter(row["dialogues"] for row in found) == {"weather": 120, "mixed": 120}
+    for row in found:
+        assert row["roles"] == ["user"]
+        assert re.fullmatch(r"(how|what) \d+", row["turns"][0])
+        assert re.fullmatch(r"train#\d+", row["source"])
+        assert (row["group"], row["set"] in ("train", "test"), len(row["example_id"])) == ("", True, 16)
+        if row["dialogues"] == "weather":
+            assert (row["ranks"], row["license"]) == ([0, 1], "CC0-1.0")
+            assert "sun" in row["answers"][0]
+            assert "fog" in row["answers"][1]
+    assert len({(row["dialogues"], row["example_id"]) for row in found}) == 240
+
+
+def test_a_figure_and_a_rollout_say_of_which_network_they_are(aligned: Pipeline) -> None:
+    keys = {one.subject: one.ref.key for one in aligned.plan["align"]}
+    found = rows(aligned.store, "SELECT run, name, n FROM aligned", own=aligned.own)
+    assert {(row["name"], row["run"]) for row in found} == set(keys.items())
+    assert all(row["n"] >= 11 for row in found)
+    said = rows(
+        aligned.store,
+        "SELECT run, name, example_id, digest FROM rollouts WHERE name = 'sun' AND step = 1",
+        own=aligned.own,
+    )
+    known = {
+        row["example_id"]
+        for row in rows(aligned.store, "SELECT example_id FROM dialogues WHERE set = 'train'", own=aligned.own)
+    }
+    assert {row["run"] for row in said} == {keys["sun"]}
+    assert {row["example_id"] for row in said} <= known
+    assert all(re.fullmatch("[0-9a-f]{16}", row["digest"]) for row in said)
+
+
+def test_a_file_of_conversations_that_is_fetched_is_known_by_its_digest(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text(json.dumps({"q": "a", "r": "b"}))
+    digest = hashlib.sha256((tmp_path / "x.jsonl").read_bytes()).hexdigest()
+    settings = {
+        "sets": {"train": "https://nowhere.invalid/c.jsonl"},
+        "prompt": "{q}",
+        "answers": ("{r}",),
+        "mirror": str(tmp_path),
+    }
+    (found,) = conversations(DialogueSettings.model_validate({**settings, "sha256": {"train": digest}}))
+    assert found.answers == ("b",)
 
 
 def test_rollouts_are_rows_before_during_and_after(aligned: Pipeline) -> None:

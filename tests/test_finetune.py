@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import math
 from collections.abc import Callable
@@ -27,9 +28,10 @@ from tasks.finetune.encode import Encoded, Read, Transformation, batch_of
 from tasks.finetune.files import examples
 from tasks.finetune.label import leaked
 from tasks.finetune.metrics import figures
-from tasks.finetune.settings import TuningSettings
+from tasks.finetune.settings import FinetuneSettings
 from tasks.finetune.task import Example, LabelledSettings
 from tasks.finetune.training import labelled_data, plan_of
+from tasks.train.within import exactly
 from tests.conftest import SHARED
 from warehouse.errors import GristmillError
 
@@ -232,6 +234,24 @@ def test_a_table_of_tabs_has_no_quotes_and_may_have_no_names(tmp_path: Path) -> 
     text = 'gj\t1\t\tHe said "no\ngj\t0\t*\tThe\u2028 end.\textra\n'
     found, classes = read(tmp_path, "a.tsv", text, columns=("source", "label", "star", "text"))
     assert [(one.first, classes[int(one.gold)]) for one in found] == [('He said "no', "1"), ("The\u2028 end.", "0")]
+
+
+def test_quotes_of_a_csv_can_be_letters(tmp_path: Path) -> None:
+    text = 'text,label\na "b,x\n"c",y\n'
+    found, _ = read(tmp_path, "a.csv", text, quotes=False)
+    assert [one.first for one in found] == ['a "b', '"c"']
+
+
+def test_a_file_that_is_fetched_is_known_by_its_digest(tmp_path: Path) -> None:
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "mirror" / "x.csv").write_text("text,label\na fog,dark\n")
+    digest = hashlib.sha256((tmp_path / "mirror" / "x.csv").read_bytes()).hexdigest()
+    address = "https://nowhere.invalid/labels.csv"
+    given = {"form": "classification", "sets": {"train": address}, "mirror": str(tmp_path / "mirror")}
+    found, _ = examples(LabelledSettings.model_validate({**given, "sha256": {"train": digest}}))
+    assert [one.first for one in found] == ["a fog"]
+    with pytest.raises(GristmillError, match="cannot be had"):
+        examples(LabelledSettings.model_validate({**given, "sha256": {"train": "0" * 64}}))
 
 
 def test_choices_stand_in_columns_or_in_a_list(tmp_path: Path) -> None:
@@ -437,11 +457,52 @@ def test_a_bag_of_words_learns_words_pairs_choices_and_numbers() -> None:
 # Order and schedule
 
 
+def tuning(**settings: Any) -> FinetuneSettings:
+    return FinetuneSettings.model_validate({"tasks": ("tone",), **settings})
+
+
+def test_settings_reach_the_training_loop() -> None:
+    given = [Encoded([Read([20, 1, 22], [0] * 3)], 0, False)] * 10
+    settings = FinetuneSettings(
+        tasks=("tone",),
+        clip=0.7,
+        weight_decay=0.03,
+        decay="cosine",
+        learning_rate=0.002,
+        precision="bf16",
+        micro_batch=3,
+        save_every=7,
+        batch=5,
+        epochs=2,
+    )
+    plan = plan_of(settings, "run", 9, labelled_data(given, [], settings, 9, "key", False))
+    assert (plan.clip, plan.optimizer.weight_decay, plan.rate.decay) == (0.7, 0.03, "cosine")
+    assert (plan.optimizer.learning_rate, plan.bf16, plan.micro_batch, plan.save_every) == (0.002, True, 3, 7)
+    assert (plan.run, plan.seed, plan.steps) == ("run", 9, 4)
+    # 10 of 20 examples seen is half of the way: a cosine is at 1/2 of the peak.
+    assert plan.rate.share(10) == pytest.approx(0.5, abs=0.01)
+    assert FinetuneSettings(tasks=("tone",), language_model=0.2).tuning().language_model == 0.2
+
+
+def test_a_training_in_a_worker_has_the_threads_and_the_device_that_it_is_given() -> None:
+    before = torch.get_num_threads()
+    for settings in (
+        FinetuneSettings(tasks=("tone",), threads=2, device="cpu"),
+        FinetuneSettings(tasks=("tone",), threads=1),
+    ):
+        with exactly(settings.threads, settings.device) as device:
+            assert torch.get_num_threads() == settings.threads
+            assert torch.are_deterministic_algorithms_enabled()
+            assert device.type == ("cpu" if settings.device == "cpu" or not torch.cuda.is_available() else "cuda")
+    assert torch.get_num_threads() == before
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
 def test_every_example_is_seen_once_an_epoch_in_an_order_of_the_seed() -> None:
     given = [Encoded([Read([20, n, 22], [0] * 3)], 0, False) for n in range(10)]
 
     def seen(seed: int) -> list[int]:
-        data = labelled_data(given, [], TuningSettings(batch=4, epochs=2), seed, "key", False)
+        data = labelled_data(given, [], tuning(batch=4, epochs=2), seed, "key", False)
         assert data.steps == 5
         batches = [data.batch_at(step)[0] for step in range(1, 6)]
         assert [data.sequences_at(step) for step in range(1, 6)] == [len(one) for one in batches] == [4] * 5
@@ -451,12 +512,12 @@ def test_every_example_is_seen_once_an_epoch_in_an_order_of_the_seed() -> None:
     assert sorted(first[:10]) == sorted(first[10:]) == list(range(10))
     assert first[:10] != first[10:]
     assert first == seen(1) != seen(2)
-    odd = labelled_data(given[:7], [], TuningSettings(batch=4, epochs=1), 1, "key", False)
+    odd = labelled_data(given[:7], [], tuning(batch=4, epochs=1), 1, "key", False)
     assert (odd.steps, odd.sequences_at(2), len(odd.batch_at(2)[0])) == (2, 3, 3)
 
 
 def test_the_rate_rises_and_falls_to_nothing_as_published() -> None:
-    settings = TuningSettings(batch=10, epochs=3, warmup_share=0.1)
+    settings = FinetuneSettings(tasks=("tone",), batch=10, epochs=3, warmup_share=0.1)
     given = [Encoded([Read([20, 1, 22], [0] * 3)], 0, False)] * 100
     data = labelled_data(given, [], settings, 1, "key", False)
     plan = plan_of(settings, "run", 1, data)
@@ -464,7 +525,7 @@ def test_the_rate_rises_and_falls_to_nothing_as_published() -> None:
     assert plan.steps == 30
     assert shares[:3] == pytest.approx([1 / 3, 2 / 3, 1])
     assert shares[3:] == pytest.approx([(30 - step) / 27 for step in range(4, 31)])
-    published = TuningSettings()
+    published = FinetuneSettings(tasks=("tone",))
     assert (published.learning_rate, published.batch, published.epochs, published.language_model) == (
         6.25e-5,
         32,

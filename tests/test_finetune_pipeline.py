@@ -50,6 +50,7 @@ batch = 8
 micro_batch = 4
 learning_rate = 0.005
 dropout = 0.0
+language_model = 0.25
 save_every = 1
 [finetune.drawn]
 tasks = ["tone"]
@@ -157,6 +158,38 @@ def test_every_answer_is_a_row_beside_its_label(tuned: Pipeline) -> None:
     assert said["value"] == pytest.approx(accuracy)
 
 
+def test_a_figure_says_of_what_it_is(tuned: Pipeline) -> None:
+    query = "SELECT DISTINCT run, name, language_model, parameters, truncated, stderr FROM finetuned WHERE main AND set = 'test' AND seed = 1"
+    found = {row["name"]: row for row in rows(tuned.store, query, own=tuned.own)}
+    keys = {one.subject: one.ref.key for one in tuned.plan["finetune"]}
+    assert {name: row["run"] for name, row in found.items()} == {name: keys[f"{name}:tone"] for name in found}
+    assert {name: row["language_model"] for name, row in found.items()} == {
+        "tuned": 0.25,
+        "drawn": 0.5,
+        "lstm": 0,
+        "bag": 0,
+    }
+    # 270 and three tokens, 40 positions, a block of width 32, a final LayerNorm, and a head of two classes.
+    block = 4 * 32 * 33 + 32 * 4 * 33 + 4 * 32 * 33 - 4 * 32 + 32 + 4 * 32
+    assert found["tuned"]["parameters"] == 273 * 32 + 40 * 32 + block + 2 * 32 + 2 * 33
+    assert found["lstm"]["parameters"] == 273 * 16 + 4 * 16 * (16 + 16 + 2) + 2 * 17
+    assert {row["truncated"] for row in found.values()} == {0.0}
+    seeds = rows(
+        tuned.store,
+        "SELECT run, name, seed FROM predictions WHERE name = 'tuned' GROUP BY ALL ORDER BY seed",
+        own=tuned.own,
+    )
+    assert [(row["run"], row["seed"]) for row in seeds] == [(keys["tuned:tone"], 1), (keys["tuned:tone"], 2)]
+
+
+def test_as_many_examples_are_taken_as_are_asked_for(trained: str) -> None:
+    made = make(trained, "finetune.bag.max_examples=30", "finetune.bag.max_tested=10", 'finetune.tuned.tasks=["tone"]')
+    (row,) = rows(
+        made.store, "SELECT n, trained FROM finetuned WHERE name = 'bag' AND main AND set = 'test'", own=made.own
+    )
+    assert (row["n"], row["trained"]) == (10, 30)
+
+
 def test_what_is_tested_too_is_told_and_left_out(tuned: Pipeline) -> None:
     found = rows(tuned.store, "FROM labelled WHERE removed IS NOT NULL", own=tuned.own)
     assert [(row["set"], row["removed"], row["group"]) for row in found] == [("train", "test", "leak")]
@@ -174,6 +207,22 @@ def test_one_more_seed_is_one_more_fine_tuning(trained: str, tuned: Pipeline) ->
         [after.key],
     )
     assert {row["part"]: row["reused"] for row in made} == {"seed-1": True, "seed-2": True, "seed-3": False}
+
+
+def test_a_task_is_known_by_what_its_files_hold(tuned: Pipeline, tmp_path: Path) -> None:
+    def key(folder: Path) -> str:
+        made = Pipeline(load_recipe(str(Path(tuned.store.url).parent / "recipe.toml"), sets(folder)))
+        return made.plan["label"][0].ref.key
+
+    def sets(folder: Path) -> tuple[str, ...]:
+        return tuple(f"labelled.tone.sets.{name}={folder / name}.csv" for name in ("train", "test", "turned"))
+
+    write_sets(tmp_path)
+    (known,) = [one.ref.key for one in tuned.plan["label"]]
+    assert key(tmp_path) == known  # the same bytes in another folder
+    with (tmp_path / "turned.csv").open("a") as stream:
+        stream.write("one more,dark,x\n")
+    assert key(tmp_path) != known
 
 
 def parts_of(made: Pipeline, name: str) -> dict[str, list[str]]:
@@ -379,24 +428,3 @@ def test_a_summary_belongs_to_the_signature_above_it() -> None:
         assert (one.second == own) == bool(one.gold)
     assert 0.2 < sum(one.gold for one in found) / len(found) < 0.8
     assert {one.set for one in found} == {"train", "dev", "test"}
-
-
-def test_the_tiny_twin_has_a_page_from_one_command(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "flows.commands.cli",
-        "finetune",
-        "finetune-tiny",
-        "--set",
-        f"store={tmp_path}/store",
-    ]
-    done = subprocess.run(
-        command, cwd=PROJECT, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"}
-    )
-    assert done.returncode == 0, done.stderr
-    page = Path(re.search(r"Page: (\S+)", done.stdout)[1]).read_text()  # type: ignore[index]
-    for task in BUILTIN:
-        assert f"<h2>{task}</h2>" in page
-    again = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    assert "nothing was done" in again.stdout

@@ -126,7 +126,7 @@ def test_every_role_that_a_stage_reads_is_given() -> None:
 
 def test_flows_make_all_nodes_in_the_order_of_the_table() -> None:
     made = []
-    for flow in ("crawl", "corpus", "tokenizer", "pretrain", "evaluate"):
+    for flow in ("crawl", "corpus", "tokenizer", "pretrain", "evaluate", "finetune", "align"):
         for node in ast.walk(ast.parse((PROJECT / "flows" / f"{flow}.py").read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "make":
                 made.append(node.args[1].value)  # type: ignore[attr-defined]
@@ -136,7 +136,7 @@ def test_flows_make_all_nodes_in_the_order_of_the_table() -> None:
 def test_what_a_stage_is_made_from_is_told_by_the_table() -> None:
     assert made_from("match") == ("crawl", "extract", "quality", "annotate", "sign", "band", "match")
     assert made_from("select", beside=("crawl",)) == STAGES[1 : STAGES.index("select") + 1]
-    assert made_from("evaluate", "answer") == STAGES
+    assert made_from("evaluate", "answer") == STAGES[: STAGES.index("label")]
 
 
 def test_before_the_crawl_its_key_is_known_and_no_other(tmp_path: Path) -> None:
@@ -154,7 +154,8 @@ def test_a_plan_of_a_finished_run_is_all_there(finished: Run) -> None:
     store = Store(str(finished.store))
     assert all(complete(store, artifact.ref) for node in pipeline.plan for artifact in pipeline.plan[node])
     assert pipeline.is_made(*STAGES)
-    without = ("overlap", "decontaminate")  # the recipe has no evaluation sets
+    # The recipe has no evaluation sets, fine-tunes nothing and aligns nothing.
+    without = ("overlap", "decontaminate", "label", "finetune", "dialogue", "align")
     assert list(pipeline.own) == [node for node in STAGES if node not in without]
 
 

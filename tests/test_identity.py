@@ -36,6 +36,13 @@ ELSEWHERE = {
     ("label", "second"): "the same",
     ("label", "choices"): "the same",
     ("label", "number"): "the same",
+    ("dialogue", "prompt"): "one of prompt, messages and transcripts is given; test_align.py reads each",
+    ("dialogue", "messages"): "the same",
+    ("dialogue", "transcripts"): "the same",
+    ("align", "initial"): "the input says what it is",
+    ("align", "dialogues"): "the same",
+    ("align", "reward"): "the same; a program is in the key",
+    ("align", "method"): "each has settings of its own; test_align.py makes each",
 }
 SETS = """
 [quality]
@@ -60,6 +67,22 @@ test = "LABELS"
 [finetune.tuned]
 tasks = ["tone"]
 initial = "pretrain"
+[dialogues.talk]
+prompt = "{q}"
+system = "{s}"
+answers = ["{a}"]
+[dialogues.talk.sets]
+train = "TALK"
+[align.judge]
+method = "reward"
+initial = "pretrain"
+dialogues = "talk"
+[align.policy]
+method = "ppo"
+initial = "pretrain"
+dialogues = "talk"
+reward = "judge"
+text = 0.5
 """
 LABELS = "a fog\tdark\tx\na sun\tbright\ty\n"
 
@@ -72,6 +95,8 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     (folder / "labels.tsv").write_text(LABELS)
     sources = {name: [prose(draw, 6) for _ in range(24)] for name in ("plays", "pages")}
     sections = SETS.replace("QUIZ", str(folder / "quiz.jsonl")).replace("LABELS", str(folder / "labels.tsv"))
+    (folder / "talk.jsonl").write_text('{"q": "a", "s": "b", "a": "c"}')
+    sections = sections.replace("TALK", str(folder / "talk.jsonl"))
     made = pipeline_over(folder, sources, "pack.subset=0.9", sections=SETTINGS + sections)
     for name in ("questions", "seek", "expose"):
         made.make(name)
@@ -114,6 +139,7 @@ def others(field: FieldInfo, value: Any) -> Iterator[Any]:
     elif isinstance(value, dict):
         yield from (dict(list(value.items())[1:]), {"x": 1.0}, {2: 2}, {"x": 3}, {"x": "x"})
         yield from ({**value, name: 7} for name in list(value)[:1])
+        yield from ({**value, name: f"{inner}x"} for name, inner in value.items() if isinstance(inner, str))
     elif isinstance(value, BaseModel):
         for name, inner in type(value).model_fields.items():
             for other in others(inner, getattr(value, name)):
@@ -215,7 +241,8 @@ def test_a_parts_name_knows_the_settings_and_the_version(pipeline: Pipeline, nam
     wanted = {setting for setting, field in type(stage.settings).model_fields.items() if not is_operational(field)}
     wanted -= {setting for stage_name, setting in ELSEWHERE if stage_name == name}
     # What duplicates become is an input of a selection's part, the elections, and no setting of it; so is what is held out.
-    inputs = {"select": {"repeats", "remove_duplicates"}, "pack": {"validation_share"}}
+    # A seed of a fine-tuning is a part of it.
+    inputs = {"select": {"repeats", "remove_duplicates"}, "pack": {"validation_share"}, "finetune": {"seeds"}}
     assert wanted - seen == inputs.get(name, set())
 
 

@@ -17,8 +17,7 @@ from torch import Tensor
 from models.finetuned import FineTuned
 from models.loss import cross_entropy
 from models.objectives.objective import Objective
-
-LANGUAGE_MODEL = 0.5  # lambda (Radford et al. 2018, section 4.1)
+from models.objectives.traits import LANGUAGE_MODEL
 
 
 class LabelledBatch(NamedTuple):

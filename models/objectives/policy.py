@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from models.finetuned import FineTuned
 from models.objectives.answers import token_nats
 from models.objectives.objective import Objective
+from models.objectives.traits import CLIP
 from models.transformer import Transformer
-
-CLIP = 0.2  # of the ratio (Ouyang et al. 2022, section C.4)
 
 
 class RolloutBatch(NamedTuple):

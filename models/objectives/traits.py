@@ -8,6 +8,9 @@ from typing import Literal
 from models.presets import Family
 from models.training.masking import ADDED_IN_A_SEQUENCE, SPECIAL_TOKENS
 
+LANGUAGE_MODEL = 0.5  # lambda: weight of the next token's loss in fine-tuning (Radford et al. 2018, section 4.1)
+CLIP = 0.2  # how far PPO's ratio may go from 1 (Ouyang et al. 2022, section C.4)
+
 ObjectiveName = Literal["next token", "masked tokens"]
 
 

@@ -15,8 +15,9 @@ from torch import nn
 from models.finetuned import FineTuned
 from models.objectives.answers import REWARD, SFT, PairBatch, Preference, answer_nats, rewards
 from models.objectives.objective import Objective
+from models.objectives.policy import Proximal
 from models.training.epochs import Epochs
-from models.training.loop import Training
+from models.training.loop import Plan, Training
 from models.training.parallel import Parallel
 from models.transformer import Transformer
 from tasks.align.conversation import Conversation
@@ -49,21 +50,30 @@ class Given:
     identity: str
 
 
+def plan_of(settings: AlignSettings, run: str, steps: int, seen: int) -> Plan:
+    """The settings in the words of the training loop."""
+    s = settings
+    schedule = Schedule(s.learning_rate, s.weight_decay, s.clip, s.warmup_share, s.decay, s.final_share)
+    return schedule.plan(run, s.seed, steps, seen, s.precision == "bf16", s.micro_batch, s.save_every)
+
+
+def objective_of(settings: AlignSettings) -> Objective:
+    """What its method minimises."""
+    s = settings
+    if s.method == "dpo":
+        return Preference(s.beta).objective
+    if s.method == "ppo":
+        return Proximal(s.ratio, s.value, s.text).objective
+    return SFT if s.method == "sft" else REWARD
+
+
 def train(
-    model: nn.Module,
-    objective: Objective,
-    data: Epochs,
-    given: Given,
-    run: str,
-    folder: Path,
-    tell: Tell,
-    device: torch.device,
+    model: nn.Module, data: Epochs, given: Given, run: str, folder: Path, tell: Tell, device: torch.device
 ) -> None:
     """Trains from the newest checkpoint in the folder to the end."""
-    s = given.settings
-    schedule = Schedule(s.learning_rate, s.weight_decay, s.clip, s.warmup_share, s.decay, s.final_share)
-    plan = schedule.plan(run, s.seed, data.steps, data.seen, s.precision == "bf16", s.micro_batch, s.save_every)
-    Training(model, objective, plan, data, folder, Watch(lambda step: tell(step, plan.steps)), Parallel(), device).run()
+    plan, objective = plan_of(given.settings, run, data.steps, data.seen), objective_of(given.settings)
+    watch = Watch(lambda step: tell(step, plan.steps))
+    Training(model, objective, plan, data, folder, watch, Parallel(), device).run()
     model.eval()
 
 
@@ -77,7 +87,7 @@ def supervised(
     rows = [given.turns.answered(one)[0] for one in given.trained]
     data = _epochs(len(rows), lambda chosen: answer_batch([rows[row] for row in chosen]), given)
     before = _nats(model.to(device), given)
-    train(model, SFT, data, given, run, folder, tell, device)
+    train(model, data, given, run, folder, tell, device)
     after = _nats(model, given)
     figure = mean(after, _groups(given.tested))
     return [Measured("nats a token of the best answer", float(before.mean()), figure.value, figure.stderr, len(after))]
@@ -115,7 +125,7 @@ def reward_model(
     """All pairs of a prompt's ranked answers; the bias is set so that the best answers score 0 on average (section 3.5)."""
     rows = [(given.turns.answered(one), one.ranks) for one in given.trained]
     data = _epochs(len(rows), lambda chosen: ranked_batch([rows[row] for row in chosen]), given)
-    train(model, REWARD, data, given, run, folder, tell, device)
+    train(model, data, given, run, folder, tell, device)
     best = np.concatenate(
         [
             np.array(scores)[np.array(one.ranks) == 0]
@@ -171,14 +181,13 @@ def preferences(
     model: Transformer, given: Given, run: str, folder: Path, tell: Tell, device: torch.device
 ) -> list[Measured]:
     """Each pair of a prompt's answers, beside what the network gave them before (Rafailov et al. 2023, equation 7)."""
-    how = Preference(given.settings.beta)
     model.to(device).eval()
     trained, tested = (
         [_with_reference(model, pair, given, device) for pair in _pairs(some, given)]
         for some in (given.trained, given.tested)
     )
     data = _epochs(len(trained), lambda chosen: _pair_batch([trained[row] for row in chosen]), given)
-    train(model, how.objective, data, given, run, folder, tell, device)
+    train(model, data, given, run, folder, tell, device)
     gained = []
     with torch.no_grad():
         for pair in tested:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from models.draws import random_bits
 from models.objectives.answers import token_nats
-from models.objectives.policy import ActorCritic, Proximal, RolloutBatch, advantages, token_rewards, whitened
+from models.objectives.policy import ActorCritic, RolloutBatch, advantages, token_rewards, whitened
 from models.sampling import sample
 from models.training.loop import Batch, Training
 from models.training.order import permute
@@ -30,10 +30,10 @@ from models.training.parallel import Parallel
 from models.transformer import Transformer
 from tasks.align.conversation import Conversation
 from tasks.align.encode import Answered, answer_batch
-from tasks.align.offline import Given, Measured, Tell
+from tasks.align.offline import Given, Measured, Tell, objective_of, plan_of
 from tasks.align.settings import WORD
 from tasks.core.estimates import mean
-from tasks.train.within import Schedule, Watch
+from tasks.train.within import Watch
 
 Score = Callable[[Sequence[Conversation], Sequence[Answered], Sequence[str]], list[float]]
 Text = Callable[[int], Tensor]  # a batch's number -> windows of the pretraining's text, (episodes, texts, tokens)
@@ -234,9 +234,7 @@ def proximal(
     model, reference = with_average(model).to(device), reference.to(device).eval()
     before = _asked(model, reference, score, given, decode, 0)
     data = Rollouts(model, reference, score, given, decode, text, folder)
-    schedule = Schedule(s.learning_rate, s.weight_decay, s.clip, s.warmup_share, s.decay, s.final_share)
-    plan = schedule.plan(run, s.seed, data.steps, data.seen, s.precision == "bf16", s.micro_batch, s.save_every)
-    objective = Proximal(s.ratio, s.value, s.text).objective
+    plan, objective = plan_of(s, run, data.steps, data.seen), objective_of(s)
     training = _Averaging(
         model, objective, plan, data, folder, Watch(lambda step: tell(step, plan.steps)), Parallel(), device
     )

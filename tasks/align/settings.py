@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from models.objectives.policy import CLIP
+from models.objectives.traits import CLIP
 from models.training.schedule import Decay
 from tasks.core.stage import StageSettings, operational
 

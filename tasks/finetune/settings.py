@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from models.objectives.labels import LANGUAGE_MODEL
+from models.objectives.traits import LANGUAGE_MODEL
 from models.training.schedule import Decay
 from tasks.core.stage import StageSettings, operational
 
