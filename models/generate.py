@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,22 +47,40 @@ def generate(
     """
     if not model.arch.causal:
         raise ValueError("a bidirectional model cannot continue a text")
-    model.eval()
     sampling = sampling or Sampling()
     if sampling.beams > 1:
-        return _beam_search(model, prompt, length, sampling, stop, until)
+        return _beam_search(model.eval(), prompt, length, sampling, stop, until)
+    written: list[int] = []
+    for token in stream(model, prompt, length, sampling, stop):
+        written.append(token)
+        if until is not None and until(written):
+            break
+    return written
+
+
+@torch.inference_mode()
+def stream(
+    model: Transformer,
+    prompt: list[int],
+    length: int,
+    sampling: Sampling,
+    stop: int | None = None,
+    forbidden: Sequence[int] = (),
+) -> Iterator[int]:
+    """The same, token by token as they are drawn; none of the ``forbidden`` ones is."""
     draw = torch.Generator().manual_seed(sampling.seed)
     tokens = list(prompt)
-    window = _Window(model, [tokens])
+    window = _Window(model.eval(), [tokens])
     for _ in range(length):
-        token = choose(window.log_probabilities[0], sampling, draw)
+        scores = window.log_probabilities[0]
+        if forbidden:
+            scores[list(forbidden)] = -torch.inf
+        token = choose(scores, sampling, draw)
         if token == stop:
-            break
+            return
         tokens.append(token)
-        if until is not None and until(tokens[len(prompt) :]):
-            break
+        yield token
         window.extend([tokens])
-    return tokens[len(prompt) :]
 
 
 def choose(log_probabilities: Tensor, sampling: Sampling, draw: torch.Generator) -> int:

@@ -38,6 +38,7 @@ from tasks.align.offline import Given, objective_of, pair_accuracies, plan_of
 from tasks.align.online import program, written
 from tasks.align.plays import conversations as of_plays
 from tasks.align.settings import AlignSettings
+from tasks.align.talk import pieces
 from tasks.core.stage import run_stages
 from tasks.finetune.plays import Document
 from tasks.train.published import load_model
@@ -592,6 +593,56 @@ def test_a_chain_that_cannot_be_is_refused(aligned: Pipeline, override: str, sai
     recipe = str(Path(aligned.store.url).parent / "recipe.toml")
     with pytest.raises(SettingError, match=re.escape(said)):
         load_recipe(recipe, (override,))
+
+
+# Talking
+
+
+def test_no_piece_is_half_a_letter() -> None:
+    letters = "a é日🙂z"
+    raw = letters.encode()
+    decode = lambda known: bytes(known).decode(errors="replace")  # noqa: E731
+    found = list(pieces(raw, decode))
+    assert "".join(found) == letters
+    assert all("\ufffd" not in piece for piece in found)
+    assert "🙂" in found
+    assert list(pieces(raw[:-3], decode))[-1] == "\ufffd"  # what is half at the end is shown, and not lost
+
+
+def chat(made: Pipeline, *lines: str, options: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    recipe = str(Path(made.store.url).parent / "recipe.toml")
+    command = [sys.executable, "-m", "flows.commands.cli", "chat", *options, "--config", recipe, "--tokens", "8"]
+    return subprocess.run(
+        command, input="\n".join(lines) + "\n", cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_line_is_a_turn_and_reset_forgets(aligned: Pipeline) -> None:
+    greedy = ["sft", "--temperature", "0"]
+    done = chat(aligned, "how 3", "how 3", "/reset", "how 3", "/nothing", options=greedy)
+    assert done.returncode == 0, done.stderr
+    first, _, again = done.stdout.splitlines()
+    assert first == again  # the same words after nothing
+    assert re.match("(the sun|a fog) [ab]", first)
+    assert "there is no /nothing: /reset forgets" in done.stderr
+    with_system = chat(aligned, "how 3", options=[*greedy, "--system", "be brief"]).stdout
+    turned = chat(aligned, "/system be brief", "how 3", options=greedy).stdout
+    assert with_system == turned
+
+
+def test_a_seed_draws_the_same_answers(aligned: Pipeline) -> None:
+    hot = ["sft", "--temperature", "3", "--top-k", "0", "--top-p", "0.9"]
+    one, two, other = (
+        chat(aligned, "how 3", "what 4", options=[*hot, "--seed", seed]).stdout for seed in ("1", "1", "2")
+    )
+    assert one == two != other
+
+
+def test_who_cannot_answer_is_told_from_who_can(aligned: Pipeline) -> None:
+    assert "judge is no alignment that writes; the nearest is" in chat(aligned, "x", options=["judge"]).stderr
+    unmade = chat(aligned, "x", options=["sft", "--set", "align.sft.seed=77"])
+    assert unmade.returncode == 1
+    assert "run gristmill align" in unmade.stderr
 
 
 # Plays

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from flows.commands import ablate, ask, compare, further, networks
+from flows.commands import ablate, ask, chat, compare, further, networks
 from flows.commands.options import DEFAULT, INTERRUPTED, STOPPED, Config, Overrides, Verbose, console, recipe_of
 from flows.commands.running import prepare_prefect, run_recipe
 from flows.terminal import plain
@@ -37,6 +37,7 @@ app.add_typer(networks.app)
 app.add_typer(compare.app)
 app.add_typer(ablate.app)
 app.add_typer(further.app)
+app.add_typer(chat.app)
 
 
 @app.command()
