@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,14 +24,17 @@ from models.architecture import Architecture
 from models.bert import build
 from models.finetuned import FineTuned, Lstm, grown
 from models.objectives.labels import Labels
+from models.score import Network
 from tasks.finetune import bag
 from tasks.finetune.encode import Encoded, Read, Transformation, batch_of
 from tasks.finetune.files import examples
 from tasks.finetune.label import leaked
 from tasks.finetune.metrics import figures
+from tasks.finetune.prompts import Prompts
 from tasks.finetune.settings import FinetuneSettings
 from tasks.finetune.task import Example, LabelledSettings
 from tasks.finetune.training import labelled_data, plan_of
+from tasks.suite.encoding import Encoding
 from tasks.train.within import exactly
 from tests.conftest import SHARED
 from warehouse.errors import GristmillError
@@ -423,6 +427,78 @@ def test_examples_of_one_group_are_not_counted_as_many() -> None:
     # Four passages, each all right or all wrong: (1/4)(4/3) sum of (10/40 * .5)^2 four times.
     assert shared == pytest.approx(math.sqrt(4 / 3 * 4 * (10 / 40 * 0.5) ** 2))
     assert shared > 3 * alone
+
+
+# Prompts
+
+
+class Letters:
+    """A tokenizer of single bytes, as Codec is one of more."""
+
+    size, end_of_text = 256, 0
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def encode_all(self, texts: list[str]) -> list[Any]:
+        return [np.array(self.encode(text), np.int32) for text in texts]
+
+
+def prompts(shots: int, **task: Any) -> Prompts:
+    settings = LabelledSettings.model_validate({"form": "classification", "sets": {"train": "a"}, **task})
+    trained = [Example(f"t{n}", "train", f"text {n}", n % 2, "other" if settings.second else "") for n in range(6)]
+    return Prompts(settings, ["dark", "bright"], trained, shots, 1, Encoding(Letters(), begin=True), 64)  # type: ignore[arg-type]
+
+
+def test_a_class_is_asked_by_its_name_behind_the_text() -> None:
+    one = Example("x", "test", "fog", 0, "sun")
+    assert prompts(0).pairs(one) == [("fog\nLabel:", " dark"), ("fog\nLabel:", " bright")]
+    assert prompts(0, form="entailment", second="{b}").pairs(one)[0] == ("fog\nsun\nLabel:", " dark")
+    assert prompts(0, ask="Is {first} good?").pairs(one)[1] == ("Is fog good?", " bright")
+    choice = Example("y", "test", "It rained.", 1, choices=("dry", "wet all over"))
+    ranked = prompts(0, form="choice", choices=("{a}", "{b}"))
+    assert ranked.pairs(choice) == [("It rained.", " dry"), ("It rained.", " wet all over")]
+
+
+def test_examples_that_are_shown_are_drawn_for_each_one_and_fit() -> None:
+    way = prompts(2)
+    first, other = (way.pairs(Example(name, "test", "fog", 0))[0][0] for name in ("x", "y"))
+    assert first == way.pairs(Example("x", "test", "fog", 0))[0][0] != other
+    shown = first.split("\n\n")
+    assert shown[-1] == "fog\nLabel:"
+    for demonstration in shown[:-1]:
+        number = int(re.fullmatch(r"text (\d)\nLabel: (dark|bright)", demonstration)[1])  # type: ignore[index]
+        assert demonstration.endswith(("dark", "bright")[number % 2])
+    assert len(shown) == 3
+    assert all(len(f"{context}{answer}") <= 63 for context, answer in prompts(6).pairs(Example("x", "test", "fog", 0)))
+    assert len(replace(way, seed=2).pairs(Example("x", "test", "fog", 0))[0][0].split("\n\n")) == 3
+
+
+def test_a_prompt_scores_what_the_network_finds_likely() -> None:
+    model = build(Architecture(vocabulary=256, context=64, layers=1, heads=1, width=16)).initialise(4)
+    with torch.no_grad():
+        model.tokens.weight.mul_(20)
+    one, way = Example("x", "test", "fog", 0), prompts(1)
+    (found,) = way.scores(Network(model), [one])
+    sums = []
+    for context, answer in way.pairs(one):
+        ids = torch.tensor([[0, *context.encode(), *answer.encode()]])
+        with torch.no_grad():
+            logged = torch.log_softmax(model(ids)[0].double(), 1)
+        start = 1 + len(context.encode())
+        sums.append(sum(logged[at - 1, ids[0, at]].item() for at in range(start, ids.shape[1])))
+    assert found.tolist() == pytest.approx((np.array(sums) - np.logaddexp.reduce(sums)).tolist(), abs=1e-4)
+    choice = Example("y", "test", "It rained.", 1, choices=("dry", "wet all over"))
+    ranked = prompts(0, form="choice", choices=("{a}", "{b}"))
+    (by_token,) = ranked.scores(Network(model), [choice])
+    with torch.no_grad():
+        means = []
+        for context, answer in ranked.pairs(choice):
+            ids = torch.tensor([[0, *context.encode(), *answer.encode()]])
+            logged = torch.log_softmax(model(ids)[0].double(), 1)
+            start = 1 + len(context.encode())
+            means.append(np.mean([logged[at - 1, ids[0, at]].item() for at in range(start, ids.shape[1])]))
+    assert by_token.tolist() == pytest.approx((np.array(means) - np.logaddexp.reduce(means)).tolist(), abs=1e-4)
 
 
 # A bag of words

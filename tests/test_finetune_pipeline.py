@@ -64,6 +64,12 @@ seeds = [1]
 epochs = 30
 learning_rate = 0.02
 dropout = 0.0
+[finetune.asked]
+tasks = ["tone"]
+initial = "pretrain"
+reader = "prompt"
+shots = 2
+seeds = [1]
 [finetune.bag]
 tasks = ["tone"]
 reader = "bag of words"
@@ -130,9 +136,10 @@ def test_a_task_is_learnt_and_its_opposite_is_failed(tuned: Pipeline) -> None:
         assert values[name, seed, "turned"] < 0.1, name
     assert values["drawn", 1, "test"] < 0.8
     assert {row["n"] for row in found} == {24}
-    assert {row["trained"] for row in found} == {160}
+    assert {row["trained"] for row in found if row["name"] != "asked"} == {160}
+    assert {row["trained"] for row in found if row["name"] == "asked"} == {0}  # it is asked as it is
     assert {row["name"]: row["start"] for row in found} == {
-        "tuned": "pretrain", "drawn": "random weights", "lstm": "lstm", "bag": "bag of words",
+        "tuned": "pretrain", "drawn": "random weights", "lstm": "lstm", "bag": "bag of words", "asked": "pretrain",
     }  # fmt: skip
 
 
@@ -142,7 +149,7 @@ def test_every_answer_is_a_row_beside_its_label(tuned: Pipeline) -> None:
         'SELECT p.*, l.first, l.license, l.source, l."group" FROM predictions p JOIN labelled l USING (task, example_id)',
         own=tuned.own,
     )
-    assert len(found) == 5 * 48
+    assert len(found) == 6 * 48
     for row in found:
         bright = "sun" in row["first"]
         assert row["gold"] == ("bright" if bright != (row["set"] == "turned") else "dark")
@@ -308,6 +315,8 @@ def test_a_drop_is_a_median_with_seeds_and_examples_in_its_interval() -> None:
         ),
         ("finetune.tuned.initial=pretrain@3", "a step that is not kept: set pretrain.pin_every"),
         ("finetune.lstm.initial=pretrain", "a lstm starts from nothing"),
+        ("finetune.drawn.reader=prompt", "a prompt is put to a network that was trained"),
+        ("finetune.drawn.shots=1", "shots are shown in prompts"),
         ('labelled.genre={form="classification", sets={train="a"}}', "labelled.genre cannot be called so"),
     ],
 )

@@ -16,14 +16,17 @@ from models.bert import build
 from models.draws import random_bits
 from models.finetuned import FineTuned, Lstm, grown
 from models.objectives.labels import Labels
+from models.score import Network as Reading
 from tasks.core.stage import Input
 from tasks.finetune import bag
 from tasks.finetune.encode import LEARNT, Transformation
 from tasks.finetune.label import read_examples
 from tasks.finetune.metrics import figures
+from tasks.finetune.prompts import Prompts
 from tasks.finetune.settings import TuningSettings
 from tasks.finetune.task import DEV, TRAIN, Example, LabelledSettings
 from tasks.finetune.training import labelled_data, plan_of, scores, tuned
+from tasks.suite.encoding import Encoding
 from tasks.tokens.tokenizer import Codec
 from tasks.train.names import step_of_model
 from tasks.train.published import load_model
@@ -34,6 +37,7 @@ from warehouse.errors import GristmillError
 from warehouse.store import Store
 
 Scores = Sequence[npt.NDArray[np.float64]]
+TOGETHER = 64  # examples between two words of progress
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,49 @@ def by_counting(asked: Given) -> Learnt:
     """A bag of words, which has no seed."""
     made = bag.train(asked.task.form, asked.task.number, asked.trained, asked.sets.get(DEV, []))
     return Learnt({name: made.scores(examples) for name, examples in asked.sets.items()}, made.features)
+
+
+def by_asking(
+    store: Store,
+    inputs: Mapping[str, Input],
+    start: str,
+    asked: Given,
+    settings: TuningSettings,
+    seed: int,
+    tell: Callable[[int, int], None],
+) -> Learnt:
+    """A language model as it is, in words, behind ``shots`` examples that are drawn for each one (Brown et al. 2020, section 2.4).
+
+    A class is as likely as its name behind the text; a choice as likely a token as its words are. Raises GristmillError for numbers, and for a
+    network that continues no text.
+    """
+    if asked.task.number:
+        raise GristmillError("a number cannot be asked in words: leave the task to networks that are fine-tuned")
+    tokenizer = inputs["tokenizer"].ref
+    codec = Codec.load(store, tokenizer)
+    with exactly(settings.threads, settings.device) as device:
+        model = load_model(store, inputs["checkpoint"].ref, tokenizer, step_of_model(start)).to(device)
+        if not model.arch.causal:
+            raise GristmillError("a bidirectional network continues no text: fine-tune it, or ask another one")
+        network = Reading(model, bf16=settings.precision == "bf16")
+        prompts = Prompts(
+            asked.task,
+            asked.classes,
+            asked.trained,
+            settings.shots,
+            seed,
+            Encoding(codec, begin=True),
+            model.arch.context,
+        )
+        found: dict[str, Scores] = {}
+        total, done = sum(map(len, asked.sets.values())), 0
+        for name, examples in asked.sets.items():
+            scored: list[npt.NDArray[np.float64]] = []
+            for at in range(0, len(examples), TOGETHER):
+                scored += prompts.scores(network, examples[at : at + TOGETHER])
+                tell(done + len(scored), total)
+            found[name], done = scored, done + len(scored)
+    return Learnt(found, sum(parameter.numel() for parameter in model.parameters()))
 
 
 class Network:

@@ -274,15 +274,17 @@ class Builtin(NamedTuple):
     settings: LabelledSettings
 
 
-def _declared(form: str, main: str = "") -> LabelledSettings:
+def _declared(form: str, ask: str) -> LabelledSettings:
     pair = {"second": "{second}"} if form in ("entailment", "similarity") else {}
     ranked = {"choices": ("{choices}",)} if form == "choice" else {}
-    return LabelledSettings.model_validate({"form": form, "sets": {TRAIN: ""}, "metric": main, **pair, **ranked})
+    return LabelledSettings.model_validate({"form": form, "sets": {TRAIN: ""}, "ask": ask, **pair, **ranked})
 
 
 BUILTIN: Mapping[str, Builtin] = {
-    "genre": Builtin(genre, GENRES, _declared("classification")),
-    "reply": Builtin(reply, (), _declared("choice")),
-    "editions": Builtin(editions, ("others", "the same"), _declared("similarity")),
-    "signature": Builtin(signature, ("another", "its own"), _declared("entailment")),
+    "genre": Builtin(genre, GENRES, _declared("classification", "{first}\nThis is of a")),
+    "reply": Builtin(reply, (), _declared("choice", "{first}\n")),
+    "editions": Builtin(editions, ("others", "the same"), _declared("similarity", "{first}\n{second}\nThe lines are")),
+    "signature": Builtin(
+        signature, ("another", "its own"), _declared("entailment", "{first}\n{second}\nThe summary is")
+    ),
 }

@@ -10,14 +10,15 @@ from models.objectives.traits import LANGUAGE_MODEL
 from models.training.schedule import Decay
 from tasks.core.stage import StageSettings, operational
 
-Reader = Literal["network", "lstm", "bag of words"]
+Reader = Literal["network", "prompt", "lstm", "bag of words"]
 
 
 class TuningSettings(StageSettings):
     """What of a fine-tuning is one network's and one task's. Defaults: Radford et al. 2018, section 4.1, and the released code."""
 
     reader: Reader = Field(
-        "network", description="the model's network, or a baseline trained from scratch: lstm, bag of words"
+        "network",
+        description="the model's network, that network as it is (prompt: asked in words), or a baseline from scratch: lstm, bag of words",
     )
     seeds: tuple[int, ...] = Field(
         (1, 2, 3), min_length=1, description="seeds of head, order and dropout, each a fine-tuning of its own"
@@ -43,6 +44,9 @@ class TuningSettings(StageSettings):
     max_tested: int = Field(
         0, ge=0, description="examples of a set that are tested at most, drawn by their names; 0 for all"
     )
+    shots: int = Field(
+        0, ge=0, description="examples of the training set that are shown before what is asked of a prompt"
+    )
     lstm_width: int = Field(128, ge=1, description="width of an LSTM and of its embeddings")
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="arithmetic of matrix products, the same on every machine"
@@ -63,8 +67,12 @@ class FinetuneSettings(TuningSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> FinetuneSettings:
-        if self.initial and self.reader != "network":
+        if self.initial and self.reader in ("lstm", "bag of words"):
             raise ValueError(f"a {self.reader} starts from nothing: leave out initial")
+        if self.reader == "prompt" and not self.initial:
+            raise ValueError("a prompt is put to a network that was trained: name a run with initial")
+        if self.shots and self.reader != "prompt":
+            raise ValueError("shots are shown in prompts: they belong to the reader prompt")
         return self
 
     def tuning(self) -> TuningSettings:

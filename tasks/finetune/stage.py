@@ -87,6 +87,9 @@ class Finetune(Stage):
         given = learnt.given(self.store, self.inputs, self._task, self.settings)
         if self.settings.reader == "bag of words":
             found = learnt.by_counting(given)
+        elif self.settings.reader == "prompt":
+            tell = self._tell(part, report)
+            found = learnt.by_asking(self.store, self.inputs, self._start, given, self.settings, seed, tell)
         else:
             folder = self.store.scratch(self.name, self.ref.key, part)
             network = learnt.Network(self.store, self.inputs, self._model, self._start, self.settings, seed)
@@ -94,11 +97,12 @@ class Finetune(Stage):
         beside = {"run": self.ref.key, "name": name_of(self.subject), "task": task_of(self.subject), "seed": seed}
         rows = [beside | row for row in learnt.predictions(given, found)]
         writer.table("predictions", pa.Table.from_pylist(rows, schema=schemas.PREDICTIONS))
-        beside |= {"start": self._origin, "trained": len(given.trained), "parameters": found.parameters}
+        trained = 0 if self.settings.reader == "prompt" else len(given.trained)
+        beside |= {"start": self._origin, "trained": trained, "parameters": found.parameters}
         beside |= {"truncated": found.truncated, "language_model": found.language_model}
         figures = [beside | row for row in learnt.figured(given, found)]
         writer.table("finetuned", pa.Table.from_pylist(figures, schema=schemas.FINETUNED))
-        return Made(statistics={"trained": len(given.trained), "answered": len(rows)})
+        return Made(statistics={"trained": trained, "answered": len(rows)})
 
     def committed(self) -> None:
         """The checkpoints of a seed whose part is there can go."""

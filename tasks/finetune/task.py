@@ -64,6 +64,11 @@ class LabelledSettings(StageSettings):
     )
     separator: str = Field("", max_length=1, description="what separates columns; empty: a comma in .csv, else a tab")
     quotes: bool = Field(True, description="cells may stand in double quotes; of what tabs separate they never do")
+    ask: str = Field(
+        "",
+        description="what a network that is not fine-tuned is asked, over {first} and {second}, before each class or choice; "
+        "empty: the text, and Label: where there are classes",
+    )
     metric: Literal["", "accuracy", "f1", "matthews", "pearson", "spearman"] = Field(
         "", description="the main figure; empty: accuracy, or pearson of numbers"
     )
@@ -80,6 +85,19 @@ class LabelledSettings(StageSettings):
         if self.number and self.form != "similarity":
             raise ValueError("only similarity is graded with a number")
         return self
+
+    @property
+    def asked(self) -> str:
+        """The template that is put to a network in words."""
+        if self.ask:
+            return self.ask
+        return (
+            "{first}"
+            if self.form == "choice"
+            else "{first}\nLabel:"
+            if not self.second
+            else "{first}\n{second}\nLabel:"
+        )
 
     @property
     def main(self) -> str:
