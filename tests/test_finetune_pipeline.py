@@ -175,6 +175,7 @@ def test_a_figure_says_of_what_it_is(tuned: Pipeline) -> None:
         "drawn": 0.5,
         "lstm": 0,
         "bag": 0,
+        "asked": 0,
     }
     # 270 and three tokens, 40 positions, a block of width 32, a final LayerNorm, and a head of two classes.
     block = 4 * 32 * 33 + 32 * 4 * 33 + 4 * 32 * 33 - 4 * 32 + 32 + 4 * 32

@@ -26,7 +26,9 @@ from warehouse.store import Store
 
 KILLS = int(os.environ.get("GRISTMILL_KILLS", "1"))  # in each stage; 6 were run by hand
 PURE_STAGES = STAGES[1:]  # after the crawl, whose archive holds times
-MADE = [stage for stage in STAGES if stage not in ("overlap", "decontaminate")]  # the recipe has no evaluation sets
+# The recipe has no evaluation sets, fine-tunes nothing and aligns nothing.
+NOT_MADE = ("overlap", "decontaminate", "label", "finetune", "dialogue", "align")
+MADE = [stage for stage in STAGES if stage not in NOT_MADE]
 
 
 def digests(store: Path) -> dict[tuple[str, str, str], str]:

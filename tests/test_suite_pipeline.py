@@ -202,9 +202,14 @@ def test_what_is_held_out_makes_no_question_dirty(
     (tmp_path / "two.jsonl").write_text("\n".join(map(json.dumps, asked)))
     path = str(Path(made.store.url).parent / "recipe.toml")
     again = Pipeline(load_recipe(path, ('suite.tasks=["piqa"]', f'suite.files.piqa="{tmp_path}/two.jsonl"')))
-    for node in NODES[:3]:
-        again.make(node)
-    found = rows(made.store, "SELECT example_id, dirty FROM exposed ORDER BY example_id", own=again.own)
+    try:
+        for node in NODES[:3]:
+            again.make(node)
+        found = rows(made.store, "SELECT example_id, dirty FROM exposed ORDER BY example_id", own=again.own)
+    finally:  # the store's newest questions are those of the other tests again
+        restored = Pipeline(made.recipe)
+        for node in NODES[:3]:
+            restored.make(node)
     assert [row["dirty"] for row in found] == [False, True]
 
 
