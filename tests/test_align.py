@@ -586,6 +586,7 @@ def test_the_page_shows_answers_before_and_after(aligned: Pipeline) -> None:
         ("align.direct.initial=judge", "which writes nothing"),
         ("align.sft.initial=direct", "starts from itself"),
         ("align.sun.reward=jugde", "align.sun.reward is jugde: give an alignment of method reward (judge)"),
+        ('align.shorter={method="sft", initial="pretrain"}', "align.shorter cannot be called so: that is a reward"),
         ("align.sft.dialogues=wether", "align.sft.dialogues is wether, which is none; the nearest is weather"),
     ],
 )

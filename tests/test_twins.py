@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from flows.recipe.loading import load_recipe
 from tasks.finetune.plays import BUILTIN
 from tests.conftest import PROJECT
 
@@ -40,6 +41,13 @@ def test_the_tiny_twins_have_their_pages_from_one_command_each(tmp_path: Path) -
         assert (
             "nothing was done" in subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=False).stdout
         )
+
+
+def test_every_recipe_that_comes_with_the_project_can_be_read() -> None:
+    names = sorted(path.stem for path in (PROJECT / "configs").glob("*.toml"))
+    assert {"chat", "chat-tiny", "finetune", "finetune-tiny", "transfer"} <= set(names)
+    for name in names:
+        assert load_recipe(name).name == name
 
 
 def test_align_and_finetune_say_what_they_need(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.align.settings import AlignSettings
+from tasks.align.settings import PROGRAMS, AlignSettings
 from tasks.train.names import run_of_model
 from tasks.train.settings import TRAINED_AS, PretrainSettings, TrainingSettings, preset_of
 from warehouse.errors import nearest
@@ -109,6 +109,9 @@ def check_alignments(
     align: Mapping[str, AlignSettings], runs: Mapping[str, PretrainSettings], dialogues: list[str]
 ) -> None:
     """Raises ValueError for an alignment that cannot be made as it says."""
+    for name in align:
+        if name in PROGRAMS:
+            raise ValueError(f"align.{name} cannot be called so: that is a reward that a program gives")
     alignments_in_order(align)
     for name, one in align.items():
         known = [*runs, *(other for other in align if align[other].method != "reward")]
