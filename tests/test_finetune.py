@@ -33,7 +33,7 @@ from tasks.finetune.metrics import figures
 from tasks.finetune.prompts import Prompts
 from tasks.finetune.settings import FinetuneSettings
 from tasks.finetune.task import Example, LabelledSettings
-from tasks.finetune.training import labelled_data, plan_of
+from tasks.finetune.training import labelled_data, plan_of, scores
 from tasks.suite.encoding import Encoding
 from tasks.train.within import exactly
 from tests.conftest import SHARED
@@ -105,6 +105,22 @@ def test_loss_and_gradients_are_those_of_each_sequence_alone(
         if name in gradients:
             assert parameter.grad is not None, name
             torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-5, atol=1e-7)
+
+
+def test_a_question_with_fewer_choices_is_asked_those_alone() -> None:
+    model, how = network(GPT, 1, ranks=True), Labels(0.5)
+    fewer = Encoded(PAIRS[0].sequences, 1, False)
+    more = Encoded([*PAIRS[1].sequences, Read([20, 9, 9, 22], [0] * 4)], 2, False)
+    # The text's loss is a mean over sequences, of which there are five.
+    alone = [one_by_one(model, Labels(0.0), [one]).item() for one in (fewer, more)]
+    texts = [
+        one_by_one(model, Labels(1.0), [one]).item() - bare for one, bare in zip((fewer, more), alone, strict=True)
+    ]
+    expected = sum(alone) / 2 + 0.5 * (2 * texts[0] + 3 * texts[1]) / 5
+    assert how.objective.loss(model, *batch_of([fewer, more], False)).item() == pytest.approx(expected, rel=1e-5)
+    found = scores(model, how, [fewer, more], tuning(micro_batch=2))
+    assert [len(one) for one in found] == [2, 3]
+    assert [np.exp(one).sum() for one in found] == pytest.approx([1, 1])
 
 
 def test_the_language_model_is_part_of_the_loss_by_lambda_alone() -> None:
@@ -509,8 +525,8 @@ def test_a_bag_of_words_learns_words_pairs_choices_and_numbers() -> None:
     made = bag.train("classification", False, texts, texts[:10])
     asked = [Example("p", "test", "a good one", 1), Example("q", "test", "a bad one", 0)]
     assert [int(one.argmax()) for one in made.scores(asked)] == [1, 0]
-    for scores in made.scores(asked):
-        assert np.exp(scores).sum() == pytest.approx(1)
+    for each in made.scores(asked):
+        assert np.exp(each).sum() == pytest.approx(1)
     choices = [
         Example(str(n), "train", f"noise {n}", n % 2, choices=("yes", "no") if n % 2 == 0 else ("no", "yes"))
         for n in range(60)

@@ -21,7 +21,11 @@ from models.objectives.traits import LANGUAGE_MODEL
 
 
 class LabelledBatch(NamedTuple):
-    """Examples. ``ids`` and ``types`` are (examples, sequences, time), ``lengths`` (examples, sequences), ``gold`` (examples,)."""
+    """Examples, some of which may have fewer choices.
+
+    ``ids`` and ``types`` are (examples, sequences, time), ``lengths`` (examples, sequences), 0 where there is none, ``gold``
+    (examples,).
+    """
 
     ids: Tensor
     types: Tensor
@@ -61,8 +65,10 @@ def figures(how: Labels, model: FineTuned, *batch: Tensor) -> dict[str, Tensor]:
 def answered(model: FineTuned, batch: LabelledBatch, text: bool) -> tuple[Tensor, Tensor | None]:
     """The scores of the labels or answers, and nats of a token of the sequences, where they are asked for and the network has any."""
     ids, types, lengths = batch.ids.flatten(0, 1), batch.types.flatten(0, 1), batch.lengths.flatten()
-    states, hidden = model.read(ids, lengths, types)
+    states, hidden = model.read(ids, lengths.clamp(min=1), types)
     scores = model.score(states.view(*batch.lengths.shape, -1))
+    if model.ranks:
+        scores = scores.masked_fill(batch.lengths == 0, -torch.inf)
     return scores, _text_loss(model, hidden, ids, lengths) if text and hidden is not None else None
 
 
@@ -75,6 +81,6 @@ def _label_loss(how: Labels, scores: Tensor, gold: Tensor) -> Tensor:
 def _text_loss(model: FineTuned, hidden: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
     """The mean over sequences of each one's mean nats of a token, as the released code has it."""
     predicted = torch.arange(ids.shape[1] - 1, device=ids.device) < lengths[:, None] - 1
-    weights = predicted / (lengths[:, None] - 1).clamp(min=1) / len(ids)
+    weights = predicted / (lengths[:, None] - 1).clamp(min=1) / (lengths > 0).sum()
     output = model.network.tokens.weight
     return cross_entropy(hidden[:, :-1].flatten(0, 1), output, ids[:, 1:].flatten(), weights.flatten())

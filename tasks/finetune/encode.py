@@ -87,11 +87,11 @@ class Transformation:
 
 
 def batch_of(examples: Sequence[Encoded], number: bool) -> LabelledBatch:
-    """Examples in one batch, padded with token 0 to the longest sequence."""
+    """Examples in one batch, padded with token 0 to the longest sequence; one with fewer choices has sequences of no length."""
     count = max(len(one.sequences) for one in examples)
     longest = max(len(sequence.ids) for one in examples for sequence in one.sequences)
     ids = np.zeros((len(examples), count, longest), np.int64)
-    types, lengths = np.zeros_like(ids), np.ones((len(examples), count), np.int64)
+    types, lengths = np.zeros_like(ids), np.zeros((len(examples), count), np.int64)
     for row, one in enumerate(examples):
         for place, sequence in enumerate(one.sequences):
             ids[row, place, : len(sequence.ids)] = sequence.ids

@@ -83,5 +83,5 @@ def scores(
             said, _ = answered(model, batch, text=False)
         said = said.double() if labels.number else torch.log_softmax(said.double(), 1)
         for row, values in zip(rows, said.cpu().numpy(), strict=True):
-            found[row] = values
+            found[row] = values[: len(examples[row].sequences)] if model.ranks else values
     return found
